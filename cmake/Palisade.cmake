@@ -1,0 +1,69 @@
+# Build rules shared by every folder.
+find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(simdjson REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(Boost 1.74 REQUIRED)
+find_package(cpprestsdk REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(CLI11 REQUIRED)
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+find_program(LLD ld.lld)
+if(LLD)
+  add_link_options(-fuse-ld=lld)
+endif()
+
+# GCC 12 warns of its own std::regex, std::optional and coroutine internals when optimising under a sanitizer; those
+# (-Wmaybe-uninitialized, -Wnull-dereference) stay off, everything else is an error.
+add_library(palisade_options INTERFACE)
+target_compile_options(palisade_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Werror
+  -Wno-maybe-uninitialized -fstack-protector-strong -fno-omit-frame-pointer)
+target_compile_definitions(palisade_options INTERFACE PALISADE_VERSION="${PROJECT_VERSION}"
+  $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
+target_link_options(palisade_options INTERFACE -Wl,-z,relro,-z,now -Wl,--as-needed)
+if(PALISADE_SANITIZE)
+  target_compile_options(palisade_options INTERFACE -fsanitize=${PALISADE_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(palisade_options INTERFACE -fsanitize=${PALISADE_SANITIZE})
+endif()
+
+# palisade_library(NAME SOURCES a.cpp ... [USES palisade_policy ...] [PRIVATE_USES ...]): target palisade_NAME whose public
+# headers live in NAME/include/NAME/. Only those who link it can include them.
+function(palisade_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;USES;PRIVATE_USES" ${ARGN})
+  add_library(palisade_${name} STATIC ${ARG_SOURCES})
+  target_include_directories(palisade_${name} PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/include PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_link_libraries(palisade_${name} PUBLIC ${ARG_USES} PRIVATE palisade_options ${ARG_PRIVATE_USES})
+endfunction()
+
+# palisade_program(NAME SOURCES main.cpp USES ...): an executable in bin/.
+function(palisade_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;USES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE palisade_options ${ARG_USES})
+endfunction()
+
+# palisade_test(NAME SOURCES ... USES ... [LABEL unit|integration] [TIMEOUT seconds]): one GoogleTest program, one ctest entry.
+# `integration` tests start the real etcd and kube-apiserver found in PALISADE_TOOLS_BIN.
+function(palisade_test name)
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;USES" ${ARGN})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE palisade_options ${ARG_USES} GTest::gtest GTest::gmock GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
+    ENVIRONMENT "PALISADE_TOOLS_BIN=${CMAKE_SOURCE_DIR}/build/tools/bin;PALISADE_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
+endfunction()
