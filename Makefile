@@ -1,0 +1,56 @@
+# Palisade's commands. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+JOBS ?= $(shell nproc)
+KUBECONFIG_FILE := build/cluster/kubeconfig
+
+.PHONY: help packages tools build lint format unit integration images cluster cluster-down demo e2e test bench clean
+
+help: ## List the commands
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+packages: ## Install the Debian packages that are missing (root)
+	@scripts/packages packages.txt e2e/packages.txt
+
+tools: packages ## Build etcd, Kubernetes, containerd, Helm and Gitea from their Go modules into build/tools/bin
+	@e2e/tools/build
+
+build: packages ## Build what ships (build/release/bin)
+	@cmake --preset release >/dev/null && cmake --build --preset release -j $(JOBS)
+
+lint: packages ## clang-format, clang-tidy, folder rules, shell and Python syntax
+	@scripts/lint
+
+format: ## Format the C++ sources in place
+	@git ls-files -co --exclude-standard '*.h' '*.cpp' | xargs clang-format -i
+
+unit: packages ## Unit tests under AddressSanitizer and UBSan
+	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS) -L unit
+
+integration: packages ## Tests against a real etcd and kube-apiserver, under the sanitizers
+	@e2e/tools/build etcd kube-apiserver kubectl helm
+	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS) -L integration
+
+images: build ## Build the control plane and agent images (build/images)
+	@scripts/images
+
+cluster: tools ## Start the local one-node cluster (idempotent)
+	@e2e/cluster/cluster up
+
+cluster-down: ## Stop the local cluster and remove everything it made
+	@e2e/cluster/cluster down
+
+demo: ## Everything from nothing: cluster, install, an agent that edits, commits and pushes, a weak pod refused
+	@scripts/demo
+
+e2e: cluster images ## The end-to-end stories on the local cluster
+	@scripts/e2e
+
+test: ## All set-up and every test: unit, integration, end to end
+	@scripts/test
+
+bench: tools ## Benchmarks, as ratios taken side by side (prints tables)
+	@cmake --preset bench >/dev/null && cmake --build --preset bench -j $(JOBS) && bench/admission.sh
+
+clean: cluster-down ## Remove build/ but the downloaded and built tools
+	@find build -mindepth 1 -maxdepth 1 ! -name tools ! -name images -exec rm -rf {} +

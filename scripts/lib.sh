@@ -1,0 +1,3 @@
+# Shared by the scripts: numbered steps with elapsed time.
+SECONDS=0
+step() { printf '\n\033[1m[%3dm%02ds] %s\033[0m\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
