@@ -32,8 +32,6 @@ class Cache {
 
   ObjectPtr put(ObjectPtr object);         // returns what it replaced
   ObjectPtr remove(std::string_view key);  // returns what was there
-  // Replaces everything; returns the former contents.
-  std::unordered_map<std::string, ObjectPtr> replace(std::vector<ObjectPtr> objects);
 
  private:
   mutable std::shared_mutex mutex_;

@@ -43,7 +43,7 @@ struct Resource {
 // Well-known kinds.
 namespace resources {
 extern const Resource kPods, kServices, kSecrets, kConfigMaps, kServiceAccounts, kNamespaces,
-    kNodes, kEvents /* events.k8s.io/v1 */, kNetworkPolicies, kLeases,
+    kNodes, kEvents /* events.k8s.io/v1 */, kEndpointSlices, kNetworkPolicies, kLeases,
     kValidatingWebhookConfigurations, kCustomResourceDefinitions;
 }
 
