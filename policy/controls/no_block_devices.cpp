@@ -1,0 +1,42 @@
+// no-block-devices: no container is handed a raw device.
+//
+// | field | allowed |
+// | --- | --- |
+// | spec.{containers,initContainers,ephemeralContainers}[*].volumeDevices | absent, empty |
+#include <array>
+#include <string_view>
+
+#include "controls.h"
+#include "report.h"
+
+namespace palisade::policy::table {
+namespace {
+
+constexpr std::string_view kId = "no-block-devices";
+constexpr std::array kReferences{
+    std::string_view("Pod Security Standards: restricted, Volume Types"),
+};
+
+void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding>& out) {
+  Report report{kId, out};
+  for (const Container& container : pod.containers()) {
+    each_item(report, container.volume_devices, [&](const Node& item) {
+      report(item, "maps a raw block device into the container");
+    });
+  }
+}
+
+}  // namespace
+
+const Control no_block_devices{
+    .id = kId,
+    .title = "No raw block devices",
+    .why =
+        "A raw device lets the agent craft a file system that the node's kernel later mounts, and "
+        "has no file permissions of its own.",
+    .remedy = "remove volumeDevices; mount the claim as a file system (volumeMounts)",
+    .references = kReferences,
+    .check = check,
+};
+
+}  // namespace palisade::policy::table

@@ -1,0 +1,41 @@
+// no-sysctls: kernel settings stay as they are.
+//
+// | field | allowed |
+// | --- | --- |
+// | spec.securityContext.sysctls | absent, empty |
+#include <array>
+#include <string_view>
+
+#include "controls.h"
+#include "report.h"
+
+namespace palisade::policy::table {
+namespace {
+
+constexpr std::string_view kId = "no-sysctls";
+constexpr std::array kReferences{
+    std::string_view("Pod Security Standards: baseline, Sysctls"),
+};
+
+void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding>& out) {
+  Report report{kId, out};
+  const Node sysctls = pod.security()["sysctls"];
+  each_item(report, sysctls, [&](const Node& item) {
+    report(item, "sets a kernel parameter; an agent needs none");
+  });
+}
+
+}  // namespace
+
+const Control no_sysctls{
+    .id = kId,
+    .title = "No sysctls",
+    .why =
+        "Kernel parameters weaken isolation (ping groups, port ranges, core patterns) and an agent "
+        "needs none of them.",
+    .remedy = "remove spec.securityContext.sysctls",
+    .references = kReferences,
+    .check = check,
+};
+
+}  // namespace palisade::policy::table

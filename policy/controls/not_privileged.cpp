@@ -1,0 +1,44 @@
+// not-privileged: no container is given the node.
+//
+// | field | allowed |
+// | --- | --- |
+// | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.privileged | false,
+// absent |
+#include <array>
+#include <string_view>
+
+#include "controls.h"
+#include "report.h"
+
+namespace palisade::policy::table {
+namespace {
+
+constexpr std::string_view kId = "not-privileged";
+constexpr std::array kReferences{
+    std::string_view("Pod Security Standards: baseline, Privileged Containers"),
+    std::string_view("CIS Kubernetes Benchmark 1.8: 5.2.2"),
+    std::string_view("NSA/CISA Kubernetes Hardening Guidance 1.2: pod security enforcement"),
+};
+
+void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding>& out) {
+  Report report{kId, out};
+  for (const Container& container : pod.containers()) {
+    const Node node = container.security["privileged"];
+    refuse_true(report, node, "gives the container every device and capability of the node");
+  }
+}
+
+}  // namespace
+
+const Control not_privileged{
+    .id = kId,
+    .title = "No privileged containers",
+    .why =
+        "A privileged container is root on the node: all devices, all capabilities, no seccomp, no "
+        "AppArmor.",
+    .remedy = "remove securityContext.privileged or set it to false",
+    .references = kReferences,
+    .check = check,
+};
+
+}  // namespace palisade::policy::table

@@ -1,0 +1,45 @@
+// proc-mount: /proc keeps its masked and read-only paths.
+//
+// | field | allowed |
+// | --- | --- |
+// | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.procMount | Default,
+// "", absent |
+#include <array>
+#include <string_view>
+
+#include "controls.h"
+#include "report.h"
+
+namespace palisade::policy::table {
+namespace {
+
+constexpr std::string_view kId = "proc-mount";
+constexpr std::array kReferences{
+    std::string_view("Pod Security Standards: baseline, /proc Mount Type"),
+};
+
+void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding>& out) {
+  Report report{kId, out};
+  for (const Container& container : pod.containers()) {
+    const Node node = container.security["procMount"];
+    const auto value = node.text();
+    if (value.broken()) {
+      report.wrong_type(node, "Default");
+    } else if (value.present() && value.value != "Default" && !value.value.empty()) {
+      report(node, "must be Default: it unmasks /proc");
+    }
+  }
+}
+
+}  // namespace
+
+const Control proc_mount{
+    .id = kId,
+    .title = "The default /proc mount",
+    .why = "An unmasked /proc shows kernel memory and settings and makes /proc/sys writable.",
+    .remedy = "remove securityContext.procMount or set it to Default",
+    .references = kReferences,
+    .check = check,
+};
+
+}  // namespace palisade::policy::table

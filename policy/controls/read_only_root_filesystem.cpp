@@ -1,0 +1,51 @@
+// read-only-root-filesystem: only volumes are writable.
+//
+// | field | allowed |
+// | --- | --- |
+// | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.readOnlyRootFilesystem
+// | true |
+#include <array>
+#include <string_view>
+
+#include "controls.h"
+#include "report.h"
+
+namespace palisade::policy::table {
+namespace {
+
+constexpr std::string_view kId = "read-only-root-filesystem";
+constexpr std::array kReferences{
+    std::string_view(
+        "NSA/CISA Kubernetes Hardening Guidance 1.2: immutable container file systems"),
+    std::string_view("CIS Kubernetes Benchmark 1.8: 5.7.3"),
+};
+
+void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding>& out) {
+  Report report{kId, out};
+  for (const Container& container : pod.containers()) {
+    const Node node = container.security["readOnlyRootFilesystem"];
+    const auto value = node.boolean();
+    if (value.broken()) {
+      report.wrong_type(node, "true");
+    } else if (!value.is(true)) {
+      report(node, "must be true: otherwise the programs of the image can be replaced");
+    }
+  }
+}
+
+}  // namespace
+
+const Control read_only_root_filesystem{
+    .id = kId,
+    .title = "The root file system is read-only",
+    .why =
+        "A writable root lets the agent replace the programs that run after it and fill the node's "
+        "disk.",
+    .remedy =
+        "set readOnlyRootFilesystem: true for each container and mount an emptyDir where it must "
+        "write",
+    .references = kReferences,
+    .check = check,
+};
+
+}  // namespace palisade::policy::table
