@@ -46,7 +46,7 @@ def _fence() -> None:
     rules = ""
     if device:
         rules = f"""
-    ip saddr {{ {settings.POD_RANGE}, 203.0.113.0/24 }} oifname "{device}" drop
+    ip saddr {{ {settings.POD_RANGE}, {settings.OUTSIDE_RANGE} }} oifname "{device}" drop
     ip daddr {{ {settings.POD_RANGE}, {settings.SERVICE_RANGE} }} iifname "{device}" drop"""
     run("nft", "-f", "-", stdin=f"""
 table inet {_BASE_TABLE}
