@@ -1,4 +1,6 @@
-// Every control, one in each file of controls/. Their order is controls.cpp's.
+// Every control, one in each file of controls/. Their order is controls.cpp's. In the tables at the
+// top of those files CONTAINER is each of spec.containers[*], spec.initContainers[*] (sidecars
+// among them) and spec.ephemeralContainers[*].
 #pragma once
 
 #include <policy/policy.h>

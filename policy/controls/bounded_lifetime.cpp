@@ -1,7 +1,7 @@
 // bounded-lifetime: the kubelet ends the pod.
 //
-// | field | allowed |
-// | --- | --- |
+// | field                      | allowed                                 |
+// | -------------------------- | --------------------------------------- |
 // | spec.activeDeadlineSeconds | 1 to maxLifetimeSeconds of the settings |
 #include <array>
 #include <string>

@@ -1,12 +1,12 @@
 // no-llm-key-by-value: no key is written into the pod.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.{containers,initContainers,ephemeralContainers}[*].env[*].value of *_API_KEY, *_APIKEY, a
-// vendor's *_TOKEN | absent, "", $(NAME), a placeholder such as none or dummy | |
-// spec.{containers,initContainers,ephemeralContainers}[*].env[*].value | nothing that looks like a
-// key | | spec.{containers,initContainers,ephemeralContainers}[*].command, args, exec probes and
-// hooks | no --*api-key with a value, no NAME=VALUE of such a name, nothing that looks like a key |
+// | field                                          | allowed                                 |
+// | ---------------------------------------------- | --------------------------------------- |
+// | CONTAINER.env[*].value of *_API_KEY, *_APIKEY, | absent, "", $(NAME), a placeholder such |
+// | a vendor's *_TOKEN                             | as none or dummy                        |
+// | CONTAINER.env[*].value                         | nothing that looks like a key           |
+// | CONTAINER.command, args, exec probes and hooks | no --*api-key VALUE, no NAME=VALUE of   |
+// |                                                | such a name, nothing like a key         |
 //
 // The value found is never repeated: findings go to logs and terminals.
 #include <array>

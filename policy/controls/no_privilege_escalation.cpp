@@ -1,10 +1,8 @@
 // no-privilege-escalation: no_new_privs is set on every process.
 //
-// | field | allowed |
-// | --- | --- |
-// |
-// spec.{containers,initContainers,ephemeralContainers}[*].securityContext.allowPrivilegeEscalation
-// | false |
+// | field                                              | allowed |
+// | -------------------------------------------------- | ------- |
+// | CONTAINER.securityContext.allowPrivilegeEscalation | false   |
 //
 // There is no pod-level field, and absent means true.
 #include <array>

@@ -1,12 +1,9 @@
 // no-probe-host: the kubelet probes the pod and nothing else.
 //
-// | field | allowed |
-// | --- | --- |
-// |
-// spec.{containers,initContainers,ephemeralContainers}[*].{liveness,readiness,startup}Probe.{httpGet,tcpSocket}.host
-// | absent, "" | |
-// spec.{containers,initContainers,ephemeralContainers}[*].lifecycle.{postStart,preStop}.{httpGet,tcpSocket}.host
-// | absent, "" |
+// | field                                                                | allowed    |
+// | -------------------------------------------------------------------- | ---------- |
+// | CONTAINER.{liveness,readiness,startup}Probe.{httpGet,tcpSocket}.host | absent, "" |
+// | CONTAINER.lifecycle.{postStart,preStop}.{httpGet,tcpSocket}.host     | absent, "" |
 #include <array>
 #include <string_view>
 

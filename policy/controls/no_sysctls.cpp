@@ -1,7 +1,7 @@
 // no-sysctls: kernel settings stay as they are.
 //
-// | field | allowed |
-// | --- | --- |
+// | field                        | allowed       |
+// | ---------------------------- | ------------- |
 // | spec.securityContext.sysctls | absent, empty |
 #include <array>
 #include <string_view>

@@ -1,11 +1,8 @@
 // no-windows-host-process: no process of the Windows node.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.securityContext.windowsOptions.hostProcess | false, absent |
-// |
-// spec.{containers,initContainers,ephemeralContainers}[*].securityContext.windowsOptions.hostProcess
-// | false, absent |
+// | field                                                       | allowed       |
+// | ----------------------------------------------------------- | ------------- |
+// | {spec,CONTAINER}.securityContext.windowsOptions.hostProcess | false, absent |
 #include <array>
 #include <string_view>
 

@@ -1,11 +1,12 @@
 // non-zero-ids: no user, group or supplemental group is 0, and none is left to the image.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.securityContext.runAsUser, runAsGroup | non-zero; absent where every container has its own
-// | | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.runAsUser, runAsGroup
-// | non-zero; absent where the pod's is set | | spec.securityContext.fsGroup | non-zero, absent |
-// | spec.securityContext.supplementalGroups[*] | non-zero, absent |
+// | field                                            | allowed                                |
+// | ------------------------------------------------ | -------------------------------------- |
+// | spec.securityContext.runAsUser, .runAsGroup      | above 0; absent where all containers   |
+// |                                                  | have their own                         |
+// | CONTAINER.securityContext.runAsUser, .runAsGroup | above 0; absent where the pod's is set |
+// | spec.securityContext.fsGroup                     | above 0, absent                        |
+// | spec.securityContext.supplementalGroups[*]       | above 0                                |
 //
 // An absent group is refused because the runtime then takes group 0 for a UID that the image's
 // /etc/passwd does not list.

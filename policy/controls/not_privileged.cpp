@@ -1,9 +1,8 @@
 // not-privileged: no container is given the node.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.privileged | false,
-// absent |
+// | field                                | allowed       |
+// | ------------------------------------ | ------------- |
+// | CONTAINER.securityContext.privileged | false, absent |
 #include <array>
 #include <string_view>
 

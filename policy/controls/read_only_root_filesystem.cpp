@@ -1,9 +1,8 @@
 // read-only-root-filesystem: only volumes are writable.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.readOnlyRootFilesystem
-// | true |
+// | field                                            | allowed |
+// | ------------------------------------------------ | ------- |
+// | CONTAINER.securityContext.readOnlyRootFilesystem | true    |
 #include <array>
 #include <string_view>
 

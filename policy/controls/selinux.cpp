@@ -1,11 +1,12 @@
 // selinux: the container's domain is one of those made for containers.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.securityContext.seLinuxOptions.type | container_t, container_init_t, container_kvm_t,
-// container_engine_t, "", absent | |
-// spec.{containers,initContainers,ephemeralContainers}[*].securityContext.seLinuxOptions.type | the
-// same | | ...seLinuxOptions.user, ...seLinuxOptions.role | "", absent |
+// | field                                           | allowed                              |
+// | ----------------------------------------------- | ------------------------------------ |
+// | {spec,CONTAINER}.securityContext.seLinuxOptions |                                      |
+// |   .type                                         | container_t, container_init_t,       |
+// |                                                 | container_kvm_t, container_engine_t, |
+// |                                                 | "", absent                           |
+// |   .user, .role                                  | "", absent                           |
 #include <algorithm>
 #include <array>
 #include <string_view>

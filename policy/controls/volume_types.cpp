@@ -1,14 +1,15 @@
 // volume-types: only sources that bring nothing of the node or the network with them.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.volumes[*].SOURCE | those of the settings, of the ones that the restricted level takes |
-// | spec.volumes[*].projected.sources[*].SOURCE | secret, configMap, downwardAPI,
-// clusterTrustBundle |
+// | field                                       | allowed                            |
+// | ------------------------------------------- | ---------------------------------- |
+// | spec.volumes[*].SOURCE                      | those of the settings, of the ones |
+// |                                             | that the restricted level takes    |
+// | spec.volumes[*].projected.sources[*].SOURCE | secret, configMap, downwardAPI,    |
+// |                                             | clusterTrustBundle                 |
 //
 // Projected ServiceAccount tokens and pod certificates are no-service-account-token's. A source
-// that is not known here is refused: a new Kubernetes must not widen the policy. A volume without a
-// source is an emptyDir.
+// that is not known here is refused: a new Kubernetes must not widen the policy. A volume without
+// a source is an emptyDir.
 #include <algorithm>
 #include <array>
 #include <string_view>
