@@ -1,14 +1,13 @@
 // apparmor: the runtime's profile stays on.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.securityContext.appArmorProfile.type | RuntimeDefault, absent |
-// | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.appArmorProfile.type |
-// RuntimeDefault, absent | | metadata.annotations:
-// container.apparmor.security.beta.kubernetes.io/NAME | runtime/default, "", absent |
+// | field                                                 | allowed                        |
+// | ----------------------------------------------------- | ------------------------------ |
+// | {spec,CONTAINER}.securityContext.appArmorProfile.type | RuntimeDefault; absent profile |
+// | metadata.annotations[*]                               | runtime/default, "", absent    |
 //
-// Stricter than the Pod Security Standards, which take any Localhost profile: a profile on the node
-// may allow everything.
+// The annotations are container.apparmor.security.beta.kubernetes.io/NAME. Stricter than the Pod
+// Security Standards, which take any Localhost profile: a profile on the node may allow
+// everything.
 #include <array>
 #include <string_view>
 

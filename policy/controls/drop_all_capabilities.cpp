@@ -1,11 +1,9 @@
 // drop-all-capabilities: containers hold no Linux capability.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.capabilities.drop | a
-// list with "ALL" | |
-// spec.{containers,initContainers,ephemeralContainers}[*].securityContext.capabilities.add |
-// absent, empty |
+// | field                                       | allowed           |
+// | ------------------------------------------- | ----------------- |
+// | CONTAINER.securityContext.capabilities.drop | a list with "ALL" |
+// | CONTAINER.securityContext.capabilities.add  | absent, empty     |
 #include <array>
 #include <string_view>
 

@@ -1,8 +1,8 @@
 // host-ports: nothing listens on the node's addresses.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.{containers,initContainers,ephemeralContainers}[*].ports[*].hostPort | 0, absent |
+// | field                       | allowed   |
+// | --------------------------- | --------- |
+// | CONTAINER.ports[*].hostPort | 0, absent |
 #include <array>
 #include <string_view>
 

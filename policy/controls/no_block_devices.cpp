@@ -1,8 +1,8 @@
 // no-block-devices: no container is handed a raw device.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.{containers,initContainers,ephemeralContainers}[*].volumeDevices | absent, empty |
+// | field                   | allowed       |
+// | ----------------------- | ------------- |
+// | CONTAINER.volumeDevices | absent, empty |
 #include <array>
 #include <string_view>
 

@@ -1,9 +1,9 @@
 // no-host-namespaces: neither the node's namespaces nor one process namespace for all containers.
 //
-// | field | allowed |
-// | --- | --- |
+// | field                                        | allowed       |
+// | -------------------------------------------- | ------------- |
 // | spec.hostNetwork, spec.hostPID, spec.hostIPC | false, absent |
-// | spec.shareProcessNamespace | false, absent |
+// | spec.shareProcessNamespace                   | false, absent |
 //
 // The last one is stricter than the Pod Security Standards: with it the agent reads the /proc of
 // the container that holds the git token.

@@ -1,9 +1,9 @@
 // no-secret-in-env: Secrets are mounted as files, by the one container that needs them.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.{containers,initContainers,ephemeralContainers}[*].env[*].valueFrom.secretKeyRef | absent
-// | | spec.{containers,initContainers,ephemeralContainers}[*].envFrom[*].secretRef | absent |
+// | field                                   | allowed |
+// | --------------------------------------- | ------- |
+// | CONTAINER.env[*].valueFrom.secretKeyRef | absent  |
+// | CONTAINER.envFrom[*].secretRef          | absent  |
 #include <array>
 #include <string_view>
 

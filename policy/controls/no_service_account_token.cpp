@@ -1,11 +1,11 @@
 // no-service-account-token: no credential for the API server.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.automountServiceAccountToken | false |
-// | spec.volumes[*].projected.sources[*].serviceAccountToken.audience | one of
-// allowedTokenAudiences of the settings | | spec.volumes[*].projected.sources[*].podCertificate |
-// absent |
+// | field                                | allowed                                      |
+// | ------------------------------------ | -------------------------------------------- |
+// | spec.automountServiceAccountToken    | false                                        |
+// | spec.volumes[*].projected.sources[*] |                                              |
+// |   .serviceAccountToken.audience      | one of allowedTokenAudiences of the settings |
+// |   .podCertificate                    | absent                                       |
 //
 // An empty audience is the API server's own. A pod certificate is a client certificate.
 #include <algorithm>

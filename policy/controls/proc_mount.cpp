@@ -1,9 +1,8 @@
 // proc-mount: /proc keeps its masked and read-only paths.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.procMount | Default,
-// "", absent |
+// | field                               | allowed             |
+// | ----------------------------------- | ------------------- |
+// | CONTAINER.securityContext.procMount | Default, "", absent |
 #include <array>
 #include <string_view>
 

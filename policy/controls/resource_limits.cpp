@@ -1,11 +1,12 @@
 // resource-limits: no container can starve its node.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.{containers,initContainers}[*].resources.limits.cpu | above 0, at most maxCpuMillis of the
-// settings | | spec.{containers,initContainers}[*].resources.limits.memory | above 0, at most
-// maxMemoryBytes | | spec.{containers,initContainers}[*].resources.limits.ephemeral-storage | above
-// 0, at most maxEphemeralBytes | | spec.resources.limits.* | absent, or a quantity above 0 |
+// | field                                           | allowed                                  |
+// | ----------------------------------------------- | ---------------------------------------- |
+// | {containers,initContainers}[*].resources.limits |                                          |
+// |   .cpu                                          | above 0, to maxCpuMillis of the settings |
+// |   .memory                                       | above 0, to maxMemoryBytes               |
+// |   .ephemeral-storage                            | above 0, to maxEphemeralBytes            |
+// | spec.resources.limits.*                         | absent, a quantity above 0               |
 //
 // Ephemeral containers are exempt: the API refuses resources on them, and they live in the cgroup
 // of the pod, which the limits of the others bound. Pod-level limits do not stand in for the

@@ -1,10 +1,9 @@
 // run-as-non-root: the kubelet must refuse to start anything as UID 0.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.securityContext.runAsNonRoot | true, absent |
-// | spec.{containers,initContainers,ephemeralContainers}[*].securityContext.runAsNonRoot | true;
-// absent where the pod's is true |
+// | field                                  | allowed                              |
+// | -------------------------------------- | ------------------------------------ |
+// | spec.securityContext.runAsNonRoot      | true, absent                         |
+// | CONTAINER.securityContext.runAsNonRoot | true; absent where the pod's is true |
 //
 // A pod-level false is refused even where every container overrides it: the next container, an
 // ephemeral one say, would inherit it.

@@ -1,15 +1,16 @@
 // seccomp-profile: every container runs under the runtime's syscall filter or a known one.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.securityContext.seccompProfile.type | RuntimeDefault; Localhost with an allowlisted
-// localhostProfile; absent | |
-// spec.{containers,initContainers,ephemeralContainers}[*].securityContext.seccompProfile.type | the
-// same; absent where the pod's is set | | metadata.annotations:
-// seccomp.security.alpha.kubernetes.io/pod, | runtime/default, docker/default, | |
-// container.seccomp.security.alpha.kubernetes.io/NAME | localhost/ and an allowlisted profile |
+// | field                                         | allowed                                  |
+// | --------------------------------------------- | ---------------------------------------- |
+// | spec.securityContext.seccompProfile.type      | RuntimeDefault; Localhost with a         |
+// |                                               | localhostProfile of the settings; absent |
+// | CONTAINER.securityContext.seccompProfile.type | the same; absent where the pod's is set  |
+// | metadata.annotations[*]                       | runtime/default, docker/default,         |
+// |                                               | localhost/ and a profile of the settings |
 //
-// The annotations do nothing since Kubernetes 1.27; they are read for the older ones.
+// The annotations are seccomp.security.alpha.kubernetes.io/pod and
+// container.seccomp.security.alpha.kubernetes.io/NAME. They do nothing since Kubernetes 1.27; they
+// are read for the older ones.
 #include <algorithm>
 #include <array>
 #include <string_view>

@@ -1,7 +1,7 @@
 // sized-empty-dirs: scratch space has an end.
 //
-// | field | allowed |
-// | --- | --- |
+// | field                              | allowed                                           |
+// | ---------------------------------- | ------------------------------------------------- |
 // | spec.volumes[*].emptyDir.sizeLimit | above 0, at most maxEmptyDirBytes of the settings |
 //
 // A volume without any source is an emptyDir without a size.

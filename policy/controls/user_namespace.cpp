@@ -1,8 +1,8 @@
 // user-namespace: root in the pod is nobody on the node.
 //
-// | field | allowed |
-// | --- | --- |
-// | spec.hostUsers | false (anything where the settings do not require it) |
+// | field          | allowed                                              |
+// | -------------- | ---------------------------------------------------- |
+// | spec.hostUsers | false; anything where the settings do not require it |
 #include <array>
 #include <string_view>
 
