@@ -1,0 +1,25 @@
+// What every object of a workspace carries.
+#pragma once
+
+#include <operator/desired.h>
+
+namespace palisade::op {
+
+[[nodiscard]] inline Json base_object(const Workspace& w, const kube::Resource& resource,
+                                      const std::string& name) {
+  return {{"apiVersion", resource.api_version()},
+          {"kind", resource.kind},
+          {"metadata",
+           {{"name", name},
+            {"namespace", w.ns},
+            {"labels", {{kWorkspaceLabel, w.name}, {kManagedByLabel, kManagedBy}}},
+            {"ownerReferences",
+             {{{"apiVersion", kApiVersion},
+               {"kind", kKind},
+               {"name", w.name},
+               {"uid", w.uid},
+               {"controller", true},
+               {"blockOwnerDeletion", true}}}}}}};
+}
+
+}  // namespace palisade::op

@@ -1,0 +1,174 @@
+// palisade-operator: turns AgentWorkspaces into hardened pods.
+#include <csignal>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
+
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <kube/http_server.h>
+#include <operator/controller.h>
+
+namespace {
+
+using palisade::op::Controller;
+using palisade::op::ControllerOptions;
+
+struct Flags {
+  std::string kubeconfig;
+  std::string agent_image;
+  std::string courier_image;
+  std::vector<std::string> gateways;
+  std::string git_ca_file;
+  std::string policy_file;
+  std::string log_level = "info";
+  std::string metrics_address = "0.0.0.0";
+  std::uint16_t metrics_port = 8080;
+  int workers = 4;
+  std::string transport = "cpprest";
+};
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error(path + ": cannot be read");
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+ControllerOptions options_of(const Flags& flags) {
+  ControllerOptions options;
+  options.workers = flags.workers;
+  options.config.defaults.agent_image = flags.agent_image;
+  options.config.defaults.courier_image = flags.courier_image;
+  if (!flags.git_ca_file.empty()) options.config.defaults.git_ca = read_file(flags.git_ca_file);
+  if (!flags.policy_file.empty()) {
+    auto settings = palisade::policy::parse_settings(read_file(flags.policy_file));
+    if (!settings) throw std::runtime_error(flags.policy_file + ": " + settings.error());
+    options.config.policy = std::move(*settings);
+  }
+  for (const std::string& gateway : flags.gateways) {
+    const auto equals = gateway.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw std::runtime_error("--llm-gateway " + gateway + ": must be NAME=URL");
+    const std::string url = gateway.substr(equals + 1);
+    if (auto target = palisade::op::parse_target(url); !target)
+      throw std::runtime_error("--llm-gateway " + gateway + ": " + target.error());
+    options.gateways[gateway.substr(0, equals)] = url;
+  }
+  return options;
+}
+
+kube::HttpResponse answer(const kube::HttpRequest& request, const Controller& controller,
+                          prometheus::Registry& registry) {
+  if (request.target == "/healthz") return {200, "text/plain", "ok\n"};
+  if (request.target == "/readyz") {
+    const bool ready = controller.ready();
+    const std::string trouble = controller.trouble();
+    return {ready ? 200 : 503, "text/plain",
+            ready ? "ok\n" : "watches have not synced: " + trouble + "\n"};
+  }
+  if (request.target == "/metrics") {
+    static_cast<void>(controller.ready());  // counts the phases
+    return {200, "text/plain; version=0.0.4",
+            prometheus::TextSerializer().Serialize(registry.Collect())};
+  }
+  return {404, "text/plain", "try /metrics, /healthz or /readyz\n"};
+}
+
+int run(const Flags& flags) {
+  ControllerOptions options = options_of(flags);
+  auto config = kube::load_config(flags.kubeconfig);
+  if (!config) throw std::runtime_error(config.error().message);
+  const auto kind = flags.transport == "beast" ? kube::Client::TransportKind::kBeast
+                                               : kube::Client::TransportKind::kCpprest;
+  const std::shared_ptr<const kube::Client> client =
+      kube::Client::connect(std::move(*config), kind);
+  prometheus::Registry registry;
+  Controller controller(client, std::move(options), registry);
+  kube::HttpServerOptions serving;
+  serving.address = flags.metrics_address;
+  serving.port = flags.metrics_port;
+  serving.threads = 1;
+  kube::HttpServer server(serving, [&](const kube::HttpRequest& request) {
+    return answer(request, controller, registry);
+  });
+  if (auto started = server.start(); !started) throw std::runtime_error(started.error().message);
+  controller.start();
+  spdlog::info("palisade-operator {} runs against {}", PALISADE_VERSION, client->config().server);
+
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  int number = 0;
+  sigwait(&signals, &number);
+  spdlog::info("signal {}: ending", number);
+  controller.stop();
+  server.stop(std::chrono::seconds(1));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app{
+      "Reconciles AgentWorkspaces (palisade.dev/v1alpha1) into hardened pods that run the Aider "
+      "coding agent."};
+  app.footer(
+      "In a cluster it uses its pod's ServiceAccount; elsewhere --kubeconfig or $KUBECONFIG.\n"
+      "Example: palisade-operator --agent-image registry.example.com/palisade/aider:0.86.2 \\\n"
+      "           --courier-image registry.example.com/palisade/control-plane:0.1.0 --llm-gateway "
+      "default=http://llm.llm.svc:8080/v1");
+  app.set_version_flag("--version", PALISADE_VERSION);
+  app.add_option("--kubeconfig", flags.kubeconfig, "kubeconfig file");
+  app.add_option("--agent-image", flags.agent_image,
+                 "image of sessions that name none: aider and git on PATH")
+      ->required();
+  app.add_option("--courier-image", flags.courier_image,
+                 "image with palisade-courier and git: the trusted side of each pod")
+      ->required();
+  app.add_option(
+         "--llm-gateway", flags.gateways,
+         "NAME=URL of an OpenAI-compatible gateway that holds the key itself; may be repeated")
+      ->required();
+  app.add_option("--git-ca-file", flags.git_ca_file,
+                 "PEM of certificate authorities that git hosts may use beside the public ones");
+  app.add_option("--policy", flags.policy_file,
+                 "JSON file of policy settings (see docs/controls.md)");
+  app.add_option("--workers", flags.workers, "workspaces reconciled at once")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_option("--metrics-address", flags.metrics_address,
+                 "address of /metrics, /healthz and /readyz")
+      ->capture_default_str();
+  app.add_option("--metrics-port", flags.metrics_port, "port of /metrics, /healthz and /readyz")
+      ->capture_default_str();
+  app.add_option("--transport", flags.transport, "HTTP client towards the API server")
+      ->check(CLI::IsMember({"cpprest", "beast"}))
+      ->capture_default_str();
+  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+
+  // Blocked before any thread starts, so that only sigwait sees them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  spdlog::set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":"%v"})",
+                      spdlog::pattern_time_type::utc);
+  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+  try {
+    return run(flags);
+  } catch (const std::exception& error) {
+    std::cerr << "palisade-operator: " << error.what() << "\n";
+    return 1;
+  }
+}
