@@ -140,6 +140,13 @@ bool word_gives_key(std::string_view word) {
   return key_value(word.substr(equals + 1));
 }
 
+// NAME= before a quote, so that the next word is its value.
+bool opens_quoted_key(std::string_view word, std::string_view after) {
+  if (!word.ends_with('=') || after.empty() || (after[0] != '"' && after[0] != '\'')) return false;
+  word.remove_suffix(1);
+  return names_key(without_dashes(word)) || key_flag(word);
+}
+
 }  // namespace
 
 bool names_key(std::string_view name) {
@@ -198,7 +205,7 @@ bool gives_key(std::string_view text) {
     const std::string_view word = text.substr(at, end - at);
     if (expected && key_value(word)) return true;
     if (word_gives_key(word)) return true;
-    expected = key_flag(word);
+    expected = key_flag(word) || opens_quoted_key(word, text.substr(end));
     at = end;
   }
   return false;

@@ -24,7 +24,7 @@ constexpr std::array kSuffixes{
 constexpr std::size_t kMaxText = 128;
 // Digits that are kept exactly; times 2^60 they still fit 128 bits. Further ones only scale and
 // round.
-constexpr int kMaxDigits = 18;
+constexpr int kMaxDigits = 20;
 constexpr int kMaxExponent = 1000;
 constexpr Wide kMax = std::numeric_limits<std::int64_t>::max();
 
@@ -89,7 +89,7 @@ std::optional<std::int64_t> parse_quantity(std::string_view text, Unit unit) {
   int binary = 0;
   if (!any || !read_suffix(text.substr(at), decimal, binary)) return std::nullopt;
 
-  digits <<= static_cast<unsigned>(binary);  // below 2^60 * 2^60
+  digits <<= static_cast<unsigned>(binary);  // below 10^20 * 2^60 < 2^127
   for (; decimal > 0 && digits != 0 && digits <= kMax; --decimal)
     digits *= 10;
   for (; decimal < 0 && digits != 0; ++decimal) {
