@@ -1,0 +1,1 @@
+palisade_test(kube_envtest_test LABEL integration SOURCES envtest_test.cpp USES palisade_kube_envtest)
