@@ -1,0 +1,35 @@
+// What the courier is told: one JSON file from the workspace's ConfigMap.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <filesystem>
+#include <string>
+
+namespace palisade::courier {
+
+namespace fs = std::filesystem;
+
+struct Config {
+  fs::path file;           // where this was read from
+  std::string url;         // https://...
+  std::string ref;         // branch or tag to start from
+  std::string branch;      // the only one that is pushed
+  bool read_only = false;  // access: ReadOnly
+  std::string username;    // goes with the token
+  fs::path token_file;     // empty: none
+  fs::path ca_file;        // empty: the system's authorities alone
+  fs::path repository;     // the courier's own bare repository
+  fs::path bundle;         // what the checkout clones
+  fs::path workspace;      // the agent's clone: data
+  fs::path home;           // the agent's HOME, made by the checkout
+  fs::path termination_log;
+  int poll_seconds = 2;
+  std::int64_t max_pack_bytes = 512LL * 1024 * 1024;
+};
+
+// Unknown fields are ignored (an older courier beside a newer operator); a missing or wrong one is
+// an error that names it.
+[[nodiscard]] std::expected<Config, std::string> load_config(const fs::path& file);
+
+}  // namespace palisade::courier

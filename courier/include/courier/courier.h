@@ -1,0 +1,57 @@
+// The courier's commands: serve (fetch, hand out, push), checkout, ready.
+#pragma once
+
+#include <expected>
+#include <string>
+
+#include <courier/config.h>
+#include <courier/git.h>
+
+namespace palisade::courier {
+
+struct Report {
+  int commits = 0;   // pushed in this session
+  std::string head;  // last pushed commit
+  bool pushed = false;
+  std::string error;  // why the last work is not pushed; "" where it is
+};
+
+// The repository between the git host and the agent. One thread.
+class Courier {
+ public:
+  Courier(const Config& config, fs::path self);
+
+  // Fetches the start commit and writes the bundle, unless that was done before a restart.
+  [[nodiscard]] std::expected<void, std::string> prepare();
+  // Takes over what the agent has committed and pushes it. `final`: SIGTERM no longer ends git.
+  void deliver(bool final);
+  // The branch's tip in the agent's clone now; "" where there is none.
+  [[nodiscard]] std::string tip() const;
+  [[nodiscard]] const Report& report() const { return report_; }
+
+ private:
+  [[nodiscard]] std::expected<void, std::string> fetch();
+  [[nodiscard]] std::expected<void, std::string> import(const std::string& tip, bool final);
+  [[nodiscard]] std::expected<void, std::string> push(const std::string& tip, bool final);
+  [[nodiscard]] std::expected<std::string, std::string> in_repository(
+      std::vector<std::string> arguments, bool final = false) const;
+
+  const Config& config_;
+  const fs::path ca_bundle_;
+  const Git git_;
+  std::string start_;   // where the session began
+  std::string pushed_;  // the remote branch's tip as we know it; start_ if nothing was pushed
+  Report report_;
+};
+
+// Until SIGTERM: prepare, then deliver whatever the agent commits, then the last delivery and the
+// report. Exit code.
+[[nodiscard]] int serve(const Config& config, const fs::path& self);
+// Clones the bundle for the agent. Exit code.
+[[nodiscard]] int checkout(const Config& config);
+
+// One JSON line on standard output.
+void log(const char* level, const std::string& message);
+void write_report(const Config& config, const Report& report);
+
+}  // namespace palisade::courier

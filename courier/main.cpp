@@ -1,0 +1,71 @@
+// palisade-courier: the only container of an agent's pod that holds the git token. It fetches the
+// repository, hands the agent a copy, and pushes the one allowed branch; what it pushes from was
+// written by the agent and is read as data.
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <courier/courier.h>
+
+namespace {
+
+using namespace palisade::courier;
+
+constexpr const char* kConfigVariable = "PALISADE_COURIER_CONFIG";
+
+int with_config(const std::string& file, const std::function<int(const Config&)>& command) {
+  auto config = load_config(file);
+  if (!config) {
+    std::cerr << "palisade-courier: " << config.error() << "\n";
+    return 2;
+  }
+  return command(*config);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // git runs GIT_ASKPASS with the prompt as its one argument.
+  if (argc == 2 && (std::string_view(argv[1]).starts_with("Username for ") ||
+                    std::string_view(argv[1]).starts_with("Password for "))) {
+    const char* file = std::getenv(kConfigVariable);  // NOLINT(concurrency-mt-unsafe)
+    if (file == nullptr) return 1;
+    return with_config(file, [&](const Config& config) { return answer_askpass(config, argv[1]); });
+  }
+  CLI::App app{
+      "Fetches a repository for an agent that must not hold its token, and pushes the one branch "
+      "that the agent may change."};
+  app.set_version_flag("--version", PALISADE_VERSION);
+  app.require_subcommand(1);
+  std::string file = "/etc/palisade/courier.json";
+  const auto add = [&](const char* name, const char* help) {
+    CLI::App* command = app.add_subcommand(name, help);
+    command->add_option("--config", file, "the workspace's courier.json")->capture_default_str();
+    return command;
+  };
+  CLI::App* serve_command =
+      add("serve", "fetch, write the bundle, push what the agent commits; until SIGTERM");
+  CLI::App* checkout_command = add("checkout", "clone the bundle for the agent");
+  CLI::App* ready_command = add("ready", "exit 0 once the bundle is there");
+  CLI11_PARSE(app, argc, argv);
+
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return with_config(file, [&](const Config& config) {
+    if (ready_command->parsed()) return fs::exists(config.bundle) ? 0 : 1;
+    try {
+      if (checkout_command->parsed()) return checkout(config);
+      if (serve_command->parsed()) return serve(config, fs::read_symlink("/proc/self/exe"));
+    } catch (const std::exception& error) {
+      log("error", error.what());
+      Report report;
+      report.error = error.what();
+      write_report(config, report);
+    }
+    return 1;
+  });
+}
