@@ -1,0 +1,12 @@
+// `palisade controls`: the control table for people and programs. docs/controls.md is its Markdown.
+#pragma once
+
+#include <string>
+
+namespace palisade::cli {
+
+[[nodiscard]] std::string controls_text();
+[[nodiscard]] std::string controls_markdown();
+[[nodiscard]] std::string controls_json();
+
+}  // namespace palisade::cli
