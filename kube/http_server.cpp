@@ -3,6 +3,7 @@
 // instead of arming a timer.
 #include <atomic>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <unordered_set>
 #include <utility>  // Asio 1.74 uses std::exchange without it
@@ -40,6 +41,8 @@ constexpr auto kTick = std::chrono::milliseconds(50);
 constexpr auto kLinger = std::chrono::milliseconds(2000);
 constexpr std::size_t kLingerBytes = 32 * 1024 * 1024;
 constexpr std::size_t kReadAhead = 16 * 1024;
+constexpr std::size_t kMaxKept = 4 * kReadAhead;  // buffers above are given back between requests
+constexpr auto kGoodbye = std::chrono::milliseconds(500);  // for the peer's TLS close_notify
 
 // What the ticker and the drain see of a connection; only its own thread touches it.
 struct Watched {
@@ -55,11 +58,27 @@ struct Watched {
   }
 };
 
+// The io_context goes before the set: coroutines destroyed with it leave the set as they go.
 struct Context {
-  asio::io_context io{1};
-  asio::steady_timer ticker{io};
   std::unordered_set<Watched*> connections;
   bool draining = false;
+  asio::io_context io{1};
+  asio::steady_timer ticker{io};
+};
+
+// Keeps a connection in its context's set for as long as it lives, however it ends.
+class Registered {
+ public:
+  Registered(Context& context, Watched& watched) : context_(context), watched_(watched) {
+    context_.connections.insert(&watched_);
+  }
+  ~Registered() { context_.connections.erase(&watched_); }
+  Registered(const Registered&) = delete;
+  Registered& operator=(const Registered&) = delete;
+
+ private:
+  Context& context_;
+  Watched& watched_;
 };
 
 std::unexpected<Error> server_error(std::string message) {
@@ -73,6 +92,9 @@ Result<std::shared_ptr<ssl::context>> make_context(const ServingCertificate& cer
   SSL_CTX_set_options(
       raw, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(raw, SSL_MODE_RELEASE_BUFFERS);
+  // TLS 1.2 with forward secrecy and authenticated encryption only; 1.3 has nothing else.
+  if (SSL_CTX_set_cipher_list(raw, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
+    return server_error("OpenSSL has none of the cipher suites wanted");
   error_code ec;
   context->use_certificate_chain(asio::buffer(certificate.certificate), ec);
   if (ec) return server_error("serving certificate: " + ec.message());
@@ -117,27 +139,35 @@ struct HttpServer::Impl {
       error_code ec;
       co_await acceptor->async_accept(socket, asio::redirect_error(asio::use_awaitable, ec));
       if (ec == asio::error::operation_aborted) co_return;
-      if (ec) {
-        // Out of descriptors, most likely: wait for some to come free instead of spinning.
-        spdlog::warn("accept: {}", ec.message());
-        asio::steady_timer pause(co_await asio::this_coro::executor,
-                                 std::chrono::milliseconds(100));
-        co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ec));
-        continue;
-      }
-      if (open.load() >= options.max_connections)
+      if (!ec && open.load() >= options.max_connections)
         continue;  // the socket closes as it goes out of scope
-      ++open;
-      error_code ignored;  // a latency setting: no harm if the kernel refuses
-      socket.set_option(tcp::no_delay(true), ignored);
-      std::shared_ptr<ssl::context> secured;
-      {
-        const std::scoped_lock lock(mutex);
-        secured = tls;
-      }
+      if (!ec) ec = take(context, std::move(socket));
+      if (!ec) continue;
+      // Out of descriptors or memory, most likely: wait for some to come free instead of spinning.
+      spdlog::warn("accept: {}", ec.message());
+      asio::steady_timer pause(acceptor->get_executor(), std::chrono::milliseconds(100));
+      co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+    }
+  }
+
+  // Starts a connection's coroutine on its own thread.
+  error_code take(Context& context, tcp::socket socket) {
+    error_code ignored;  // a latency setting: no harm if the kernel refuses
+    socket.set_option(tcp::no_delay(true), ignored);
+    std::shared_ptr<ssl::context> secured;
+    {
+      const std::scoped_lock lock(mutex);
+      secured = tls;
+    }
+    ++open;
+    try {
       asio::co_spawn(context.io, serve(context, std::move(socket), std::move(secured)),
                      asio::detached);
+    } catch (const std::bad_alloc&) {
+      --open;
+      return asio::error::no_memory;
     }
+    return {};
   }
 
   asio::awaitable<void> serve(Context& context, tcp::socket socket,
@@ -146,18 +176,22 @@ struct HttpServer::Impl {
       if (secured) {
         ssl::stream<tcp::socket> stream(std::move(socket), *secured);
         Watched watched(stream.next_layer());
-        context.connections.insert(&watched);
+        const Registered registered(context, watched);
+        watched.idle = false;
         watched.until(options.handshake_deadline);
         error_code ec;
         co_await stream.async_handshake(ssl::stream_base::server,
                                         asio::redirect_error(asio::use_awaitable, ec));
-        if (!ec) co_await converse(context, stream, watched);
-        context.connections.erase(&watched);
+        if (!ec && co_await converse(context, stream, watched)) {
+          // close_notify tells the peer that nothing was cut off.
+          watched.idle = false;
+          watched.until(kGoodbye);
+          co_await stream.async_shutdown(asio::redirect_error(asio::use_awaitable, ec));
+        }
       } else {
         Watched watched(socket);
-        context.connections.insert(&watched);
+        const Registered registered(context, watched);
         co_await converse(context, socket, watched);
-        context.connections.erase(&watched);
       }
     } catch (const std::exception& error) {
       spdlog::error("connection: {}", error.what());
@@ -165,8 +199,9 @@ struct HttpServer::Impl {
     --open;
   }
 
+  // Request after request. True where the end was ours and in order: a goodbye is then due.
   template <class Stream>
-  asio::awaitable<void> converse(Context& context, Stream& stream, Watched& watched) {
+  asio::awaitable<bool> converse(Context& context, Stream& stream, Watched& watched) {
     beast::flat_buffer buffer;
     buffer.max_size(options.max_header_bytes + options.max_body_bytes + kReadAhead);
     std::string out;
@@ -174,12 +209,12 @@ struct HttpServer::Impl {
     const auto token = [&ec] { return asio::redirect_error(asio::use_awaitable, ec); };
     while (true) {
       if (buffer.size() == 0) {
-        if (context.draining) co_return;
+        if (context.draining) co_return true;
         watched.idle = true;
         watched.until(options.idle_deadline);
         const std::size_t got =
             co_await stream.async_read_some(buffer.prepare(kReadAhead), token());
-        if (ec) co_return;
+        if (ec) co_return watched.late || context.draining;
         buffer.commit(got);
         watched.idle = false;
       }
@@ -188,31 +223,30 @@ struct HttpServer::Impl {
       parser.header_limit(static_cast<std::uint32_t>(options.max_header_bytes));
       parser.body_limit(options.max_body_bytes);
       co_await http::async_read_header(stream, buffer, parser, token());
-      if (!ec && parser.content_length() && *parser.content_length() > options.max_body_bytes)
-        ec = http::error::body_limit;
-      if (!ec && beast::iequals(parser.get()[http::field::expect], "100-continue")) {
+      // A coding that we do not know leaves no way to tell where the body ends.
+      const bool strange =
+          !ec && !parser.chunked() && parser.get().count(http::field::transfer_encoding) > 0;
+      if (!ec && !strange && beast::iequals(parser.get()[http::field::expect], "100-continue")) {
         static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
         co_await asio::async_write(stream, asio::buffer(kContinue), token());
       }
-      if (!ec) co_await http::async_read(stream, buffer, parser, token());
-      if (ec) {
-        if (const int status = status_of(ec, watched.late); status != 0)
-          co_await refuse(stream, watched, buffer, status, out);
-        co_return;
+      if (!ec && !strange) co_await http::async_read(stream, buffer, parser, token());
+      if (ec || strange) {
+        const int status = strange ? 501 : status_of(ec, watched.late);
+        if (status != 0) co_await refuse(stream, watched, buffer, status, out);
+        co_return false;
       }
       const auto& request = parser.get();
       const bool keep = request.keep_alive() && !context.draining;
-      const HttpResponse response = answer(request);
-      write_head(out, response, keep);
-      if (request.method() != http::verb::head) out += response.body;
+      write_reply(out, answer(request), request.method() == http::verb::head,
+                  keep ? (request.version() < 11 ? "Connection: keep-alive\r\n" : "")
+                       : "Connection: close\r\n");
       watched.until(options.write_deadline);
       co_await asio::async_write(stream, asio::buffer(out), token());
-      if (ec || !keep) co_return;
-      // A buffer that one large body has grown is not kept for the life of the connection.
-      if (buffer.size() == 0 && buffer.capacity() > 4 * kReadAhead) {
-        buffer.shrink_to_fit();
-        out.shrink_to_fit();
-      }
+      if (ec || !keep) co_return !ec;
+      // What one large request or reply took is not kept for the life of the connection.
+      if (buffer.size() == 0 && buffer.capacity() > kMaxKept) buffer.shrink_to_fit();
+      if (out.capacity() > kMaxKept) std::string().swap(out);
     }
   }
 
@@ -227,8 +261,7 @@ struct HttpServer::Impl {
     response.status = status;
     response.content_type = "text/plain; charset=utf-8";
     response.body = std::string(http::obsolete_reason(static_cast<http::status>(status))) + "\n";
-    write_head(out, response, false);
-    out += response.body;
+    write_reply(out, response, false, "Connection: close\r\n");
     watched.until(options.write_deadline);
     co_await asio::async_write(stream, asio::buffer(out), token());
     if (ec) co_return;
@@ -251,18 +284,29 @@ struct HttpServer::Impl {
     } catch (const std::exception& error) {
       spdlog::error("{} {}: {}", view(request.method_string()),
                     view(request.target()).substr(0, 200), error.what());
-      return {500, "text/plain; charset=utf-8", ""};
+    } catch (...) {
+      spdlog::error("{} {}: an exception of unknown type", view(request.method_string()),
+                    view(request.target()).substr(0, 200));
     }
+    return {500, "text/plain; charset=utf-8", ""};
   }
 
-  static void write_head(std::string& out, const HttpResponse& response, bool keep) {
+  // The whole reply in one buffer, so that it leaves in one write.
+  static void write_reply(std::string& out, const HttpResponse& response, bool head_only,
+                          std::string_view connection) {
     out.clear();
     const auto reason = http::obsolete_reason(static_cast<http::status>(response.status));
-    fmt::format_to(std::back_inserter(out),
-                   "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}\r\n",
-                   response.status, std::string_view(reason.data(), reason.size()),
-                   response.content_type, response.body.size(),
-                   keep ? "" : "Connection: close\r\n");
+    const auto to = std::back_inserter(out);
+    fmt::format_to(to, "HTTP/1.1 {} {}\r\n{}", response.status,
+                   std::string_view(reason.data(), reason.size()), connection);
+    // These have no body, and no length of one: RFC 9110, 8.6.
+    if (response.status < 200 || response.status == 204 || response.status == 304) {
+      out += "\r\n";
+      return;
+    }
+    fmt::format_to(to, "Content-Type: {}\r\nContent-Length: {}\r\n\r\n", response.content_type,
+                   response.body.size());
+    if (!head_only) out += response.body;
   }
 
   // Ends what is late and, while draining, what is idle.
@@ -325,6 +369,7 @@ Result<void> HttpServer::start() {
   for (auto& context : impl.contexts) {
     asio::co_spawn(context->io, impl.tick(*context), asio::detached);
     impl.threads.emplace_back([&io = context->io] { io.run(); });
+    pthread_setname_np(impl.threads.back().native_handle(), "http");
   }
   return {};
 }
@@ -334,6 +379,7 @@ std::uint16_t HttpServer::port() const {
 }
 
 Result<void> HttpServer::set_certificate(const ServingCertificate& certificate) {
+  if (!impl_->options.tls) return server_error("the server was made for plain HTTP");
   auto context = make_context(certificate);
   if (!context) return std::unexpected(std::move(context.error()));
   const std::scoped_lock lock(impl_->mutex);
@@ -358,12 +404,9 @@ void HttpServer::stop(std::chrono::milliseconds drain) {
   for (auto& context : impl.contexts)
     context->io.stop();
   impl.threads.clear();  // joins
-  // Suspended coroutines are destroyed with their contexts; they refer to the sets in them, so the
-  // acceptor goes first.
   impl.acceptor.reset();
-  for (auto& context : impl.contexts)
-    context->connections.clear();
   impl.contexts.clear();
+  impl.open = 0;
 }
 
 std::size_t HttpServer::connections() const {
