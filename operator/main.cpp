@@ -11,6 +11,7 @@
 
 #include <CLI/CLI.hpp>
 #include <kube/http_server.h>
+#include <kube/log.h>
 #include <operator/controller.h>
 
 namespace {
@@ -162,9 +163,7 @@ int main(int argc, char** argv) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
-  spdlog::set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":"%v"})",
-                      spdlog::pattern_time_type::utc);
-  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+  kube::init_json_logs(flags.log_level);
   try {
     return run(flags);
   } catch (const std::exception& error) {

@@ -1,0 +1,201 @@
+// palisade-webhook: rejects Aider pods that weaken the hardening, whoever makes them.
+#include <atomic>
+#include <csignal>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <thread>
+
+#include <prometheus/gauge.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <kube/log.h>
+#include <webhook/certificates.h>
+#include <webhook/namespaces.h>
+#include <webhook/server.h>
+
+namespace {
+
+using namespace palisade;
+
+struct Flags {
+  std::string kubeconfig;
+  std::string address = "0.0.0.0";
+  std::uint16_t port = 8443;
+  std::string service = "palisade-webhook";
+  std::string ns;
+  std::string secret = "palisade-webhook-tls";
+  std::string configuration = "palisade-webhook";
+  std::vector<std::string> extra_names;
+  std::string policy_file;
+  std::string metrics_address = "0.0.0.0";
+  std::uint16_t metrics_port = 8080;
+  int threads = 2;
+  int drain_seconds = 10;
+  std::string log_level = "info";
+  std::string transport = "cpprest";
+};
+
+policy::Settings read_settings(const std::string& path) {
+  if (path.empty()) return {};
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error(path + ": cannot be read");
+  auto settings = policy::parse_settings(std::string{std::istreambuf_iterator<char>(in), {}});
+  if (!settings) throw std::runtime_error(path + ": " + settings.error());
+  return std::move(*settings);
+}
+
+int run(const Flags& flags) {
+  const policy::Settings settings = read_settings(flags.policy_file);
+  auto config = kube::load_config(flags.kubeconfig);
+  if (!config) throw std::runtime_error(config.error().message);
+  const std::string ns = flags.ns.empty() ? config->namespace_ : flags.ns;
+  const auto kind = flags.transport == "beast" ? kube::Client::TransportKind::kBeast
+                                               : kube::Client::TransportKind::kCpprest;
+  const std::shared_ptr<const kube::Client> client =
+      kube::Client::connect(std::move(*config), kind);
+
+  webhook::Namespaces namespaces(client);
+  namespaces.start();
+  prometheus::Registry registry;
+  auto& expiry = prometheus::BuildGauge()
+                     .Name("palisade_webhook_certificate_expiry_timestamp_seconds")
+                     .Help("When the serving certificate ends.")
+                     .Register(registry)
+                     .Add({});
+  webhook::Reviewer reviewer(
+      settings, [&](std::string_view name) { return namespaces.mode(name); }, registry);
+
+  kube::HttpServerOptions serving;
+  serving.address = flags.address;
+  serving.port = flags.port;
+  serving.threads = flags.threads;
+  webhook::KeeperOptions keeping;
+  keeping.ns = ns;
+  keeping.secret = flags.secret;
+  keeping.configuration = flags.configuration;
+  keeping.names = {flags.service + "." + ns + ".svc",
+                   flags.service + "." + ns + ".svc.cluster.local"};
+  keeping.names.insert(keeping.names.end(), flags.extra_names.begin(), flags.extra_names.end());
+  kube::HttpServer* serving_now = nullptr;
+  webhook::CertificateKeeper keeper(
+      client, keeping, [&](const kube::ServingCertificate& certificate) {
+        if (auto set = serving_now->set_certificate(certificate); !set)
+          spdlog::error("serving certificate: {}", set.error().message);
+      });
+  auto certificate = keeper.first(std::chrono::seconds(60));
+  if (!certificate) throw std::runtime_error("no serving certificate: " + certificate.error());
+  serving.tls = std::move(*certificate);
+  kube::HttpServer server(
+      serving, [&](const kube::HttpRequest& request) { return reviewer.answer(request); });
+  serving_now = &server;
+  if (auto started = server.start(); !started) throw std::runtime_error(started.error().message);
+  keeper.start();
+
+  std::atomic<bool> ending = false;
+  kube::HttpServerOptions watching;
+  watching.address = flags.metrics_address;
+  watching.port = flags.metrics_port;
+  watching.threads = 1;
+  kube::HttpServer metrics(watching, [&](const kube::HttpRequest& request) -> kube::HttpResponse {
+    if (request.target == "/healthz") return {200, "text/plain", "ok\n"};
+    if (request.target == "/readyz") {
+      if (ending) return {503, "text/plain", "ending\n"};
+      if (!namespaces.has_synced())
+        return {503, "text/plain", "the watch of namespaces has not synced\n"};
+      if (!keeper.in_place())
+        return {503, "text/plain",
+                "the certificate's authority is not in the webhook configuration yet\n"};
+      return {200, "text/plain", "ok\n"};
+    }
+    if (request.target == "/metrics") {
+      expiry.Set(static_cast<double>(webhook::WallClock::to_time_t(keeper.expires())));
+      return {200, "text/plain; version=0.0.4",
+              prometheus::TextSerializer().Serialize(registry.Collect())};
+    }
+    return {404, "text/plain", "try /metrics, /healthz or /readyz\n"};
+  });
+  if (auto started = metrics.start(); !started) throw std::runtime_error(started.error().message);
+  spdlog::info("palisade-webhook {} listens on port {}", PALISADE_VERSION, server.port());
+
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  int number = 0;
+  sigwait(&signals, &number);
+  // Not ready first; Services need a moment to send reviews elsewhere.
+  spdlog::info("signal {}: draining", number);
+  ending = true;
+  std::this_thread::sleep_for(std::chrono::milliseconds(std::min(3000, flags.drain_seconds * 300)));
+  server.stop(std::chrono::seconds(flags.drain_seconds));
+  metrics.stop(std::chrono::seconds(1));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app{
+      "Validating admission webhook: rejects Aider pods that weaken Palisade's hardening, with "
+      "every reason in one message."};
+  app.footer(
+      "It makes its own certificate (kept in a Secret, renewed by itself) and writes its authority "
+      "into the caBundle of its\n"
+      "ValidatingWebhookConfiguration, which the chart creates. Namespaces choose by the label "
+      "palisade.dev/enforce: agents | all | off.");
+  app.set_version_flag("--version", PALISADE_VERSION);
+  app.add_option("--kubeconfig", flags.kubeconfig,
+                 "kubeconfig file; in a cluster the pod's ServiceAccount is used");
+  app.add_option("--address", flags.address, "address of the webhook")->capture_default_str();
+  app.add_option("--port", flags.port, "port of the webhook")->capture_default_str();
+  app.add_option("--service", flags.service, "Service through which the API server calls")
+      ->capture_default_str();
+  app.add_option("--namespace", flags.ns,
+                 "namespace of the Service and the Secret; the pod's own by default");
+  app.add_option("--secret", flags.secret, "Secret of the serving certificate")
+      ->capture_default_str();
+  app.add_option("--webhook-configuration", flags.configuration,
+                 "ValidatingWebhookConfiguration whose caBundle it keeps")
+      ->capture_default_str();
+  app.add_option("--extra-san", flags.extra_names,
+                 "further DNS name or address of the certificate; may be repeated");
+  app.add_option("--policy", flags.policy_file,
+                 "JSON file of policy settings (see docs/controls.md)");
+  app.add_option("--metrics-address", flags.metrics_address,
+                 "address of /metrics, /healthz and /readyz")
+      ->capture_default_str();
+  app.add_option("--metrics-port", flags.metrics_port, "port of /metrics, /healthz and /readyz")
+      ->capture_default_str();
+  app.add_option("--threads", flags.threads, "threads that answer reviews")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_option("--drain-seconds", flags.drain_seconds, "time for reviews in flight after SIGTERM")
+      ->check(CLI::Range(0, 300))
+      ->capture_default_str();
+  app.add_option("--transport", flags.transport, "HTTP client towards the API server")
+      ->check(CLI::IsMember({"cpprest", "beast"}))
+      ->capture_default_str();
+  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  kube::init_json_logs(flags.log_level);
+  try {
+    return run(flags);
+  } catch (const std::exception& error) {
+    std::cerr << "palisade-webhook: " << error.what() << "\n";
+    return 1;
+  }
+}
