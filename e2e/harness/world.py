@@ -1,0 +1,135 @@
+"""The world that stories happen in: cluster, git host, scripted LLM, Palisade installed by its chart. Each part is made once and left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from e2e.cluster import settings
+from e2e.gitea import __main__ as gitea
+from e2e.gitea.api import CA, Project, create_project
+from e2e.harness.shell import ROOT, TOOLS, apply, kubectl, run
+
+SYSTEM = "palisade-system"
+BASE_IMAGE = "localhost/palisade/base:bookworm"
+AGENT_IMAGE = "localhost/palisade/aider:dev"
+CONTROL_PLANE = "localhost/palisade/control-plane"
+
+EDIT_FILE = "src/login.py"
+EDIT_REQUEST = "Make the login form accept spaces"
+BEFORE_LINE = "    return name.isalnum()"
+EDITED_LINE = "    return all(part.isalnum() for part in name.split(' '))"
+FILES = {
+    "README.md": "# App\n",
+    EDIT_FILE: f'"""The login form."""\n\n\ndef is_valid(name: str) -> bool:\n{BEFORE_LINE}\n',
+}
+EDIT_REPLY = f"""The form accepts names with spaces now.
+
+{EDIT_FILE}
+```python
+<<<<<<< SEARCH
+{BEFORE_LINE}
+=======
+{EDITED_LINE}
+>>>>>>> REPLACE
+```
+"""
+LLM_SCRIPT = {
+    "rules": [
+        {"contains": EDIT_REQUEST, "reply": EDIT_REPLY},
+        {"contains": "commit message", "anywhere": True, "reply": "feat: accept spaces in login names"},
+    ],
+    "default": "feat: accept spaces in login names",
+}
+
+
+def _llm_objects() -> list[dict[str, Any]]:
+    labels = {"app": "llm"}
+    meta = {"name": "llm", "namespace": "llm"}
+    container = {
+        "name": "llm",
+        "image": BASE_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-u", "/script/server.py", "/script/script.json", "8080"],
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "script", "mountPath": "/script"}],
+    }
+    data = {"server.py": (ROOT / "e2e" / "llm" / "server.py").read_text(), "script.json": json.dumps(LLM_SCRIPT)}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "llm"}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta,
+            "spec": {"selector": labels, "ports": [{"name": "http", "port": 8080, "targetPort": "http"}]},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": meta,
+            "spec": {
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "terminationGracePeriodSeconds": 1,
+                        "containers": [container],
+                        "volumes": [{"name": "script", "configMap": {"name": "llm"}}],
+                    },
+                },
+            },
+        },
+    ]
+
+
+def load_images() -> None:
+    run([str(ROOT / "e2e/cluster/image"), "load", BASE_IMAGE, f"{CONTROL_PLANE}:dev", AGENT_IMAGE], timeout=300)
+
+
+def start_llm() -> None:
+    apply(*_llm_objects())
+    kubectl("rollout", "status", "deployment/llm", "-n", "llm", "--timeout=120s", timeout=130)
+
+
+def install_palisade() -> str:
+    """helm upgrade --install of the chart; returns what Helm printed."""
+    values = {
+        "image": {"repository": CONTROL_PLANE, "tag": "dev"},
+        "agentImage": AGENT_IMAGE,
+        "llmGateways": [{"name": "default", "url": "http://llm.llm.svc:8080/v1"}],
+        "webhook": {"replicas": 1},
+        "logLevel": "info",
+        "gitCA": CA.read_text(),
+    }
+    command = [str(TOOLS / "helm"), "upgrade", "--install", "palisade", "charts/palisade", "--namespace", SYSTEM, "--create-namespace", "--values", "-"]
+    done = run([*command, "--wait", "--timeout", "180s"], stdin=json.dumps(values), timeout=240)
+    # The verdict must come from the webhook, not from a cluster that has not heard of it yet.
+    kubectl("wait", "--for=jsonpath={.webhooks[0].clientConfig.caBundle}", "validatingwebhookconfiguration/palisade-webhook", "--timeout=60s")
+    return done.stdout
+
+
+@dataclass
+class World:
+    outside: str = f"{settings.OUTSIDE_IP}:{settings.OUTSIDE_PORT}"
+    git_address: str = f"{settings.GIT_IP}:{settings.GIT_PORT}"
+    base_image: str = BASE_IMAGE
+    _projects: dict[str, Project] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        load_images()
+        gitea.up()
+        start_llm()
+        install_palisade()
+
+    def project(self, name: str) -> Project:
+        """A repository of that name with the story's files, and a token that reaches it alone."""
+        if name not in self._projects:
+            self._projects[name] = create_project(name, FILES)
+        return self._projects[name]
+
+    @staticmethod
+    def json(value: dict[str, Any]) -> str:
+        return json.dumps(value)
