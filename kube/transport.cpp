@@ -38,6 +38,71 @@ bool is_ip_literal(const std::string& host) {
          inet_pton(AF_INET6, host.c_str(), address.data()) == 1;
 }
 
+bool is_loopback(const std::string& host) {
+  if (host == "localhost") return true;
+  std::array<unsigned char, 16> address{};
+  if (inet_pton(AF_INET, host.c_str(), address.data()) == 1) return address[0] == 127;
+  return inet_pton(AF_INET6, host.c_str(), address.data()) == 1 && address.back() == 1 &&
+         std::ranges::all_of(address.begin(), address.end() - 1,
+                             [](unsigned char byte) { return byte == 0; });
+}
+
+Result<Url> parse_base_url(std::string_view text) {
+  auto url = parse_url(text);
+  if (!url) return url;
+  if (!url->path.empty())
+    return transport_error(kTransportReasonConnect,
+                           "URL \"" + std::string(text) + "\": must not have a path");
+  if (!url->tls && !is_loopback(url->host))
+    return transport_error(
+        kTransportReasonConnect,
+        "URL \"" + std::string(text) + "\": http:// is for loopback only; use https://");
+  return url;
+}
+
+bool may_repeat(std::string_view method) {
+  return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE";
+}
+
+std::string brief(const Request& request) {
+  return request.method + " " + request.target.substr(0, request.target.find('?'));
+}
+
+std::string encoding_fault(const Headers& headers) {
+  const std::string_view encoding = header(headers, "Content-Encoding");
+  if (encoding.empty() || equal_ignoring_case(encoding, "identity")) return {};
+  return "the answer has a Content-Encoding that was not asked for";
+}
+
+Result<void> check_request(const Request& request) {
+  const auto refuse = [](const std::string& why) {
+    return transport_error(kTransportReasonProtocol, "request refused: " + why);
+  };
+  const auto is_token = [](std::string_view text) {
+    return !text.empty() && std::ranges::all_of(text, [](unsigned char c) {
+      return std::isalnum(c) != 0 || c == '-' || c == '_';
+    });
+  };
+  if (!is_token(request.method)) return refuse("its method is not a word");
+  if (!request.target.starts_with('/') || request.target.starts_with("//"))
+    return refuse("its target does not begin with one /");
+  if (std::ranges::any_of(request.target,
+                          [](unsigned char c) { return c <= ' ' || c >= 0x7f || c == '#'; }))
+    return refuse("its target is not percent-encoded");
+  for (const auto& [name, value] : request.headers) {
+    if (!is_token(name)) return refuse("a header's name is not a word");
+    if (std::ranges::any_of(value,
+                            [](unsigned char c) { return (c < ' ' && c != '\t') || c == 0x7f; }))
+      return refuse("the value of header " + name + " has a control character");
+    for (const std::string_view own :
+         {"Host", "Content-Length", "Transfer-Encoding", "Connection"}) {
+      if (equal_ignoring_case(name, own))
+        return refuse("header " + name + " is the transport's own");
+    }
+  }
+  return {};
+}
+
 Result<Url> parse_url(std::string_view text) {
   const auto bad = [&](std::string_view why) {
     return transport_error(kTransportReasonConnect,

@@ -1,22 +1,23 @@
 // The Transport on Boost.Beast. One connection owns one io_context, run by the thread that makes
 // the call: no thread of its own, and a cancelled or late call can only end its own connection.
+#include <algorithm>
 #include <array>
 #include <limits>
 #include <mutex>
 #include <optional>
 
-#include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
+#include <sys/socket.h>
 
 #include <kube/transport.h>
 
+#include "host_lookup.h"
+#include "tls.h"
 #include "url.h"
 
 namespace kube {
@@ -30,35 +31,59 @@ namespace ssl = boost::asio::ssl;
 using tcp = asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
 using boost::system::error_code;
+using Parser = http::response_parser<http::buffer_body>;
 
 constexpr std::size_t kMaxIdleConnections = 16;
 constexpr std::size_t kMaxHeaderBytes = 64 * 1024;
 constexpr std::size_t kPieceBytes = 32 * 1024;
+// What is read ahead of the parser: room for the largest header, and an end to a chunk's extension.
+constexpr std::size_t kMaxReadAhead = kMaxHeaderBytes + 64 * 1024;
+constexpr int kMaxInterimAnswers = 8;  // 1xx before the real one
 constexpr auto kIdleReuse =
     std::chrono::seconds(60);  // a connection idle for longer is not used again
 
 struct Connection {
   asio::io_context io{1};
-  tcp::resolver resolver{io};
   std::shared_ptr<ssl::context> context;  // keeps what the stream was made from
   std::optional<beast::tcp_stream> plain;
   std::optional<beast::ssl_stream<beast::tcp_stream>> secure;
-  beast::flat_buffer buffer;
-  bool reused = false;
+  beast::flat_buffer buffer{kMaxReadAhead};
   Clock::time_point idle_since;
   std::uint64_t call = 0;  // a late cancel of an earlier call must not end this one
+  bool cancelled = false;  // of this call; touched by the thread that runs `io` only
 
   beast::tcp_stream& lowest() { return secure ? beast::get_lowest_layer(*secure) : *plain; }
+
+  // An idle connection with anything to read has been closed by the server, or has an answer that
+  // nobody asked for.
+  bool is_stale() {
+    char byte = 0;
+    const ssize_t got = recv(lowest().socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return buffer.size() > 0 || got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+  }
 };
 
-Error classify(const error_code& ec, std::string_view doing, bool stopped) {
-  if (stopped) return {0, kTransportReasonCancelled, std::string(doing) + ": cancelled", {}, {}};
+// One call: what it asks for and what ends it.
+struct Call {
+  const Request& request;
+  const Transport::ChunkSink* sink;  // null for send()
+  std::chrono::milliseconds idle;
+  Clock::time_point deadline;
+  const std::stop_token& stop;
+  bool answered = false;  // a byte of the response has come
+  bool keep = false;      // the connection may serve another call
+};
+
+Error classify(const error_code& ec, std::string_view doing, const std::stop_token& stop) {
+  if (stop.stop_requested())
+    return {0, kTransportReasonCancelled, std::string(doing) + ": cancelled", {}, {}};
   const char* reason = kTransportReasonConnect;
   if (ec == beast::error::timeout || ec == asio::error::timed_out) {
     reason = kTransportReasonTimeout;
   } else if (ec == http::error::end_of_stream || ec == http::error::partial_message ||
              ec == asio::error::eof || ec == asio::error::connection_reset ||
-             ec == asio::error::broken_pipe || ec == ssl::error::stream_truncated) {
+             ec == asio::error::connection_aborted || ec == asio::error::broken_pipe ||
+             ec == ssl::error::stream_truncated) {
     reason = kTransportReasonClosed;
   } else if (ec == http::error::body_limit || ec == http::error::header_limit ||
              ec == http::error::buffer_overflow) {
@@ -73,10 +98,6 @@ Error classify(const error_code& ec, std::string_view doing, bool stopped) {
   return {0, reason, std::string(doing) + ": " + message, {}, {}};
 }
 
-bool may_repeat(const std::string& method) {
-  return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE";
-}
-
 Headers headers_of(const http::fields& fields) {
   Headers out;
   for (const auto& field : fields) {
@@ -86,115 +107,179 @@ Headers headers_of(const http::fields& fields) {
   return out;
 }
 
+// Runs one asynchronous operation on the connection to its end, on this thread. A composed
+// operation may start a new step just as it is cancelled: so a cancelled one is cancelled again
+// after each step.
+template <class Initiate>
+error_code run(Connection& connection, Initiate&& initiate) {
+  if (connection.cancelled) return asio::error::operation_aborted;
+  std::optional<error_code> result;
+  connection.io.restart();
+  initiate([&result](error_code ec, auto&&...) { result = ec; });
+  while (!result && connection.io.run_one() > 0) {
+    if (connection.cancelled && !result) connection.lowest().cancel();
+  }
+  return result.value_or(asio::error::operation_aborted);
+}
+
+// Cancels what the connection is doing once `stop` is asked for, while the returned object lives.
+auto cancel_on(Connection& connection, const std::stop_token& stop) {
+  connection.cancelled = false;
+  const std::uint64_t call = ++connection.call;
+  return std::stop_callback(stop, [&connection, call] {
+    asio::post(connection.io, [&connection, call] {
+      if (connection.call == call) connection.cancelled = true;
+    });
+  });
+}
+
+template <class Stream>
+error_code write_request(Connection& c, Stream& stream, const Request& request,
+                         const std::string& host) {
+  http::request<http::string_body> message;
+  message.method_string(request.method);
+  message.target(request.target);
+  message.version(11);
+  message.set(http::field::host, host);
+  for (const auto& [name, value] : request.headers)
+    message.insert(name, value);
+  message.body() = request.body;
+  if (!request.body.empty() || request.method == "POST" || request.method == "PUT" ||
+      request.method == "PATCH") {
+    message.content_length(request.body.size());
+  }
+  return run(c, [&](auto done) { http::async_write(stream, message, done); });
+}
+
+// The header of the answer, interim ones (1xx) left out.
+template <class Stream>
+error_code read_header(Connection& c, Stream& stream, bool head, std::optional<Parser>& parser) {
+  for (int i = 0; i <= kMaxInterimAnswers; ++i) {
+    parser.emplace();
+    parser->header_limit(kMaxHeaderBytes);
+    // Counted by the caller. Not boost::none: Beast 1.74 takes any Content-Length to be above that.
+    parser->body_limit(std::numeric_limits<std::uint64_t>::max());
+    parser->skip(head);
+    const error_code ec =
+        run(c, [&](auto done) { http::async_read_header(stream, c.buffer, *parser, done); });
+    const unsigned status = parser->get().result_int();
+    if (ec || status >= 200 || status == 101) return ec;
+  }
+  return http::error::bad_status;
+}
+
+// The body, to the sink if `to_sink`, else into `response`.
+template <class Stream>
+std::optional<Error> read_body(Connection& c, Stream& stream, Parser& parser, Call& call,
+                               bool to_sink, std::size_t limit, Response& response) {
+  const std::string what = brief(call.request);
+  const auto too_large = [&] {
+    return Error{0,
+                 kTransportReasonTooLarge,
+                 what + ": the answer is larger than " + std::to_string(limit) + " bytes",
+                 {},
+                 {}};
+  };
+  if (!to_sink && parser.content_length() && *parser.content_length() > limit) return too_large();
+  std::array<char, kPieceBytes> piece{};
+  while (!parser.is_done()) {
+    auto& body = parser.get().body();
+    body.data = piece.data();
+    body.size = piece.size();
+    body.more = true;
+    if (to_sink) c.lowest().expires_after(call.idle);
+    error_code ec =
+        run(c, [&](auto done) { http::async_read_some(stream, c.buffer, parser, done); });
+    if (ec == http::error::need_buffer) ec = {};
+    const std::string_view got(piece.data(), piece.size() - body.size);
+    if (to_sink && !got.empty()) {
+      // The rest stays unread: the connection is not kept.
+      if (call.stop.stop_requested()) return classify({}, what, call.stop);
+      if (!(*call.sink)(got)) return std::nullopt;
+    } else if (!got.empty()) {
+      if (response.body.size() + got.size() > limit) return too_large();
+      response.body.append(got);
+    }
+    if (ec) return classify(ec, what, call.stop);
+  }
+  call.keep = parser.get().keep_alive() && c.buffer.size() == 0;
+  return std::nullopt;
+}
+
 class BeastTransport final : public Transport {
  public:
-  BeastTransport(TransportOptions options, Url url)
-      : options_(std::move(options)), url_(std::move(url)) {}
+  BeastTransport(TransportOptions options, const Url& url)
+      : options_(std::move(options)),
+        url_(url),
+        name_(options_.server_name.empty() ? url.host : options_.server_name),
+        lookup_(url.host, url.port) {}
 
   Result<Response> send(const Request& request, std::stop_token stop) override {
-    return exchange(request, nullptr, std::chrono::milliseconds(0), stop);
+    return exchange({request, nullptr, {}, Clock::now() + request.deadline, stop});
   }
 
   Result<Response> stream(const Request& request, const ChunkSink& sink,
                           std::chrono::milliseconds idle, std::stop_token stop) override {
-    return exchange(request, &sink, idle, stop);
+    return exchange({request, &sink, idle, Clock::now() + request.deadline, stop});
   }
 
  private:
-  // Runs one asynchronous operation on the connection to its end, on this thread.
-  template <class Initiate>
-  static error_code run(Connection& connection, Initiate&& initiate) {
-    error_code result = asio::error::would_block;
-    connection.io.restart();
-    initiate([&result](error_code ec, auto&&...) { result = ec; });
-    connection.io.run();
-    return result;
-  }
-
-  Result<Response> exchange(const Request& request, const ChunkSink* sink,
-                            std::chrono::milliseconds idle, const std::stop_token& stop) {
-    const auto deadline = Clock::now() + request.deadline;
-    bool answered = false;
-    auto connection = take_idle();
-    if (connection) {
-      auto result = exchange_on(connection, request, sink, idle, deadline, stop, answered);
-      if (result || answered || !may_repeat(request.method) || result.error().is_cancelled() ||
-          result.error().reason == kTransportReasonTimeout) {
+  Result<Response> exchange(Call call) {
+    if (auto fit = check_request(call.request); !fit)
+      return std::unexpected(std::move(fit.error()));
+    if (auto pooled = take_idle()) {
+      auto result = exchange_on(std::move(pooled), call);
+      // The server may have closed it just now.
+      if (result || call.answered || result.error().reason != kTransportReasonClosed ||
+          !may_repeat(call.request.method)) {
         return result;
       }
     }
-    auto fresh = connect(deadline, stop);
+    auto fresh = connect(call.deadline, call.stop);
     if (!fresh) return std::unexpected(std::move(fresh.error()));
-    connection = std::move(*fresh);
-    return exchange_on(connection, request, sink, idle, deadline, stop, answered);
-  }
-
-  // Cancels whatever the connection is doing once `stop` is asked for.
-  auto cancel_on(Connection& connection, const std::stop_token& stop) {
-    const std::uint64_t call = ++connection.call;
-    return std::stop_callback(stop, [&connection, call] {
-      asio::post(connection.io, [&connection, call] {
-        if (connection.call != call) return;
-        connection.resolver.cancel();
-        if (connection.plain || connection.secure) connection.lowest().cancel();
-      });
-    });
+    return exchange_on(std::move(*fresh), call);
   }
 
   Result<std::unique_ptr<Connection>> connect(Clock::time_point deadline,
                                               const std::stop_token& stop) {
-    auto connection = std::make_unique<Connection>();
-    Connection& c = *connection;
     const auto limit = std::min(deadline, Clock::now() + options_.connect_timeout);
     const std::string where = "connect to " + url_.authority();
+    if (stop.stop_requested()) return std::unexpected(classify({}, where, stop));
+    auto connection = std::make_unique<Connection>();
+    Connection& c = *connection;
     if (url_.tls) {
       auto context = tls_context();
       if (!context) return std::unexpected(std::move(context.error()));
       c.context = std::move(*context);
       c.secure.emplace(c.io, *c.context);
-      const std::string& name = options_.server_name.empty() ? url_.host : options_.server_name;
-      auto named = expect_name(c.secure->native_handle(), name);
-      if (!named) return std::unexpected(std::move(named.error()));
+      if (!is_ip_literal(name_)) {
+        // SSL_set_tlsext_host_name is a macro with an old-style cast.
+        SSL_ctrl(c.secure->native_handle(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                 const_cast<char*>(name_.c_str()));
+      }
     } else {
       c.plain.emplace(c.io);
     }
+    auto endpoints = lookup_.find(limit, stop);
+    if (!endpoints) return std::unexpected(std::move(endpoints.error()));
+
     const auto guard = cancel_on(c, stop);
-    if (stop.stop_requested()) return std::unexpected(classify({}, where, true));
-
-    tcp::resolver::results_type addresses;
-    asio::steady_timer timer(c.io, limit);
-    error_code ec = run(c, [&](auto done) {
-      timer.async_wait([&](error_code waited) {
-        if (!waited) c.resolver.cancel();
-      });
-      c.resolver.async_resolve(url_.host, url_.port,
-                               [&, done](error_code resolved, tcp::resolver::results_type found) {
-                                 timer.cancel();
-                                 addresses = std::move(found);
-                                 done(resolved);
-                               });
-    });
-    if (ec == asio::error::operation_aborted && !stop.stop_requested()) ec = beast::error::timeout;
-    if (ec) return std::unexpected(classify(ec, where, stop.stop_requested()));
-
     c.lowest().expires_at(limit);
-    ec = run(c, [&](auto done) { c.lowest().async_connect(addresses, done); });
-    if (ec) return std::unexpected(classify(ec, where, stop.stop_requested()));
+    error_code ec = run(c, [&](auto done) { c.lowest().async_connect(*endpoints, done); });
+    if (ec) return std::unexpected(classify(ec, where, stop));
     error_code ignored;  // a latency setting: no harm if the kernel refuses
     c.lowest().socket().set_option(tcp::no_delay(true), ignored);
-    if (c.secure) {
-      ec = run(c, [&](auto done) { c.secure->async_handshake(ssl::stream_base::client, done); });
-      if (ec) {
-        Error error = classify(ec, "TLS with " + url_.authority(), stop.stop_requested());
-        const long verified = SSL_get_verify_result(c.secure->native_handle());
-        if (verified != X509_V_OK && !stop.stop_requested()) {
-          error.reason = kTransportReasonTls;
-          error.message += std::string(" (") + X509_verify_cert_error_string(verified) + ")";
-        }
-        return std::unexpected(std::move(error));
-      }
+    if (!c.secure) return connection;
+    ec = run(c, [&](auto done) { c.secure->async_handshake(ssl::stream_base::client, done); });
+    if (!ec) return connection;
+    Error error = classify(ec, "TLS with " + url_.authority(), stop);
+    if (!error.is_cancelled() && error.reason != kTransportReasonTimeout) {
+      error.reason = kTransportReasonTls;
+      const long verified = SSL_get_verify_result(c.secure->native_handle());
+      if (verified != X509_V_OK)
+        error.message += std::string(" (") + X509_verify_cert_error_string(verified) + ")";
     }
-    return connection;
+    return std::unexpected(std::move(error));
   }
 
   // Made anew when the material has changed, so that rotated files are picked up by the next
@@ -207,45 +292,12 @@ class BeastTransport final : public Transport {
       return context_;
     }
     auto context = std::make_shared<ssl::context>(ssl::context::tls_client);
-    SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
-    error_code ec;
-    const auto fail = [&](std::string_view what) {
-      return transport_error(kTransportReasonTls, std::string(what) + ": " + ec.message());
-    };
-    if (material.ca.empty()) {
-      context->set_default_verify_paths(ec);
-      if (ec) return fail("the system's certificate authorities cannot be read");
-    } else {
-      context->add_certificate_authority(asio::buffer(material.ca), ec);
-      if (ec) return fail("the certificate authority is not valid PEM");
-    }
-    context->set_verify_mode(options_.insecure_skip_verify ? ssl::verify_none : ssl::verify_peer);
-    if (!material.certificate.empty()) {
-      context->use_certificate_chain(asio::buffer(material.certificate), ec);
-      if (ec) return fail("the client certificate is not valid PEM");
-      context->use_private_key(asio::buffer(material.key), ssl::context::pem, ec);
-      if (ec) return fail("the client key does not fit its certificate or is not valid PEM");
-    }
+    auto ready = configure_client_tls(context->native_handle(), material, name_,
+                                      !options_.insecure_skip_verify);
+    if (!ready) return std::unexpected(std::move(ready.error()));
     context_ = std::move(context);
     material_ = std::move(material);
     return context_;
-  }
-
-  Result<void> expect_name(SSL* handle, const std::string& name) const {
-    if (options_.insecure_skip_verify) return {};
-    bool ok = false;
-    if (is_ip_literal(name)) {
-      ok = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(handle), name.c_str()) == 1;
-    } else {
-      // SSL_set_tlsext_host_name is a macro with an old-style cast.
-      ok = SSL_ctrl(handle, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-                    const_cast<char*>(name.c_str())) == 1 &&
-           SSL_set1_host(handle, name.c_str()) == 1;
-    }
-    if (!ok)
-      return transport_error(kTransportReasonTls,
-                             "\"" + name + "\" cannot be verified as a server name");
-    return {};
   }
 
   std::unique_ptr<Connection> take_idle() {
@@ -253,113 +305,61 @@ class BeastTransport final : public Transport {
     while (!idle_.empty()) {
       auto connection = std::move(idle_.back());
       idle_.pop_back();
-      if (Clock::now() - connection->idle_since < kIdleReuse) {
-        connection->reused = true;
+      if (Clock::now() - connection->idle_since < kIdleReuse && !connection->is_stale())
         return connection;
-      }
     }
     return nullptr;
   }
 
   void give_back(std::unique_ptr<Connection> connection) {
-    connection->idle_since = Clock::now();
+    const auto now = Clock::now();
+    connection->idle_since = now;
     connection->lowest().expires_never();
     const std::scoped_lock lock(mutex_);
+    std::erase_if(idle_, [now](const auto& old) { return now - old->idle_since >= kIdleReuse; });
     if (idle_.size() < kMaxIdleConnections) idle_.push_back(std::move(connection));
   }
 
-  Result<Response> exchange_on(std::unique_ptr<Connection>& connection, const Request& request,
-                               const ChunkSink* sink, std::chrono::milliseconds idle,
-                               Clock::time_point deadline, const std::stop_token& stop,
-                               bool& answered) {
+  Result<Response> exchange_on(std::unique_ptr<Connection> connection, Call& call) {
     Connection& c = *connection;
-    bool keep = false;
-    auto result = [&]() -> Result<Response> {
-      const auto guard = cancel_on(c, stop);
-      if (stop.stop_requested()) return std::unexpected(classify({}, request.method, true));
-      return c.secure ? converse(c, *c.secure, request, sink, idle, deadline, stop, answered, keep)
-                      : converse(c, *c.plain, request, sink, idle, deadline, stop, answered, keep);
+    call.keep = false;
+    auto result = [&] {
+      const auto guard = cancel_on(c, call.stop);
+      return c.secure ? converse(c, *c.secure, call) : converse(c, *c.plain, call);
     }();
     ++c.call;  // a cancel that is still queued is void
-    if (result && keep) {
-      give_back(std::move(connection));
-    } else {
-      connection.reset();
-    }
+    if (result && call.keep) give_back(std::move(connection));
     return result;
   }
 
   template <class Stream>
-  Result<Response> converse(Connection& c, Stream& stream, const Request& request,
-                            const ChunkSink* sink, std::chrono::milliseconds idle,
-                            Clock::time_point deadline, const std::stop_token& stop, bool& answered,
-                            bool& keep) {
-    const std::string what =
-        request.method + " " +
-        std::string(std::string_view(request.target).substr(0, request.target.find('?')));
-    http::request<http::string_body> message;
-    message.method_string(request.method);
-    message.target(request.target);
-    message.version(11);
-    message.set(http::field::host, url_.authority());
-    for (const auto& [name, value] : request.headers)
-      message.set(name, value);
-    message.body() = request.body;
-    if (!request.body.empty() || request.method == "POST" || request.method == "PUT" ||
-        request.method == "PATCH") {
-      message.content_length(request.body.size());
-    }
-    c.lowest().expires_at(deadline);
-    error_code ec = run(c, [&](auto done) { http::async_write(stream, message, done); });
-    if (ec) return std::unexpected(classify(ec, what, stop.stop_requested()));
-
-    http::response_parser<http::buffer_body> parser;
-    parser.header_limit(kMaxHeaderBytes);
-    // Counted below. Not boost::none: Beast 1.74 takes any Content-Length to be above that.
-    parser.body_limit(std::numeric_limits<std::uint64_t>::max());
-    parser.skip(request.method == "HEAD");
-    ec = run(c, [&](auto done) { http::async_read_header(stream, c.buffer, parser, done); });
-    answered = answered || parser.got_some();
-    if (ec) return std::unexpected(classify(ec, what, stop.stop_requested()));
+  Result<Response> converse(Connection& c, Stream& stream, Call& call) {
+    const std::string what = brief(call.request);
+    if (call.stop.stop_requested()) return std::unexpected(classify({}, what, call.stop));
+    c.lowest().expires_at(call.deadline);
+    if (const error_code ec = write_request(c, stream, call.request, url_.authority()))
+      return std::unexpected(classify(ec, what, call.stop));
+    std::optional<Parser> parser;
+    const error_code ec = read_header(c, stream, call.request.method == "HEAD", parser);
+    call.answered = parser->got_some();
+    if (ec) return std::unexpected(classify(ec, what, call.stop));
 
     Response response;
-    response.status = static_cast<int>(parser.get().result_int());
-    response.headers = headers_of(parser.get().base());
-    const bool to_sink = sink != nullptr && response.status >= 200 && response.status < 300;
-    std::array<char, kPieceBytes>
-        piece;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled by the parser
-    while (!parser.is_done()) {
-      parser.get().body().data = piece.data();
-      parser.get().body().size = piece.size();
-      parser.get().body().more = true;
-      if (to_sink) c.lowest().expires_after(idle);
-      ec = run(c, [&](auto done) { http::async_read_some(stream, c.buffer, parser, done); });
-      if (ec == http::error::need_buffer) ec = {};
-      const std::string_view got(piece.data(), piece.size() - parser.get().body().size);
-      if (!got.empty()) {
-        if (to_sink) {
-          if (!(*sink)(got)) return response;  // the rest is unread: the connection is not kept
-        } else {
-          if (response.body.size() + got.size() > options_.max_response_bytes) {
-            return transport_error(kTransportReasonTooLarge,
-                                   what + ": the answer is larger than " +
-                                       std::to_string(options_.max_response_bytes) + " bytes");
-          }
-          response.body.append(got);
-        }
-      }
-      if (ec == http::error::end_of_stream && parser.is_done()) break;
-      if (ec) {
-        // A body without a length ends with the connection; the parser then says so itself.
-        return std::unexpected(classify(ec, what, stop.stop_requested()));
-      }
-    }
-    keep = parser.get().keep_alive() && parser.is_done();
+    response.status = static_cast<int>(parser->get().result_int());
+    response.headers = headers_of(parser->get().base());
+    if (const std::string fault = encoding_fault(response.headers); !fault.empty())
+      return transport_error(kTransportReasonProtocol, what + ": " + fault);
+    const bool to_sink = call.sink != nullptr && response.status >= 200 && response.status < 300;
+    if (auto failed =
+            read_body(c, stream, *parser, call, to_sink, options_.max_response_bytes, response))
+      return std::unexpected(std::move(*failed));
     return response;
   }
 
   const TransportOptions options_;
   const Url url_;
+  const std::string name_;  // that the server must prove
+  HostLookup lookup_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Connection>> idle_;
   std::shared_ptr<ssl::context> context_;
@@ -379,15 +379,15 @@ class BrokenTransport final : public Transport {
   }
 
  private:
-  Error error_;
+  const Error error_;
 };
 
 }  // namespace
 
 std::unique_ptr<Transport> make_beast_transport(TransportOptions options) {
-  auto url = parse_url(options.base_url);
+  auto url = parse_base_url(options.base_url);
   if (!url) return std::make_unique<BrokenTransport>(std::move(url.error()));
-  return std::make_unique<BeastTransport>(std::move(options), std::move(*url));
+  return std::make_unique<BeastTransport>(std::move(options), *url);
 }
 
 }  // namespace kube

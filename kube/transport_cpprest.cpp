@@ -5,16 +5,20 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <optional>
 
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl.hpp>
 #include <cpprest/http_client.h>
-#include <openssl/pem.h>
+#include <cpprest/producerconsumerstream.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
+#include <openssl/x509_vfy.h>
 #include <pplx/threadpool.h>
+#include <sys/socket.h>
 
 #include <kube/transport.h>
 
+#include "tls.h"
 #include "url.h"
 
 namespace kube {
@@ -23,9 +27,15 @@ namespace {
 
 namespace web_http = web::http;
 using Clock = std::chrono::steady_clock;
+using TcpSocket = boost::asio::ip::tcp::socket;
 
 constexpr std::size_t kMaxQueuedBytes = 256 * 1024;  // of a body whose reader is slow
+// The library reads a chunk whole, and a negative chunk length as a huge one.
+constexpr std::size_t kMaxPieceBytes = 64 * 1024 * 1024;
 constexpr int kPoolThreads = 4;
+constexpr int kMaxStaleConnections = 256;  // thrown out in a row by one call
+// The library's own timeout is inactivity and would end idle watches: ours rule alone.
+constexpr auto kLibraryTimeout = std::chrono::hours(24);
 
 // The library's default pool has 40 threads, each with its stack: this runs before its first use.
 void initialize_pool() {
@@ -43,6 +53,8 @@ class Pipe {
     const pplx::task_completion_event<std::size_t> taken;
     if (abandoned_) {
       taken.set_exception(std::make_exception_ptr(std::runtime_error("the reader has gone")));
+    } else if (count > kMaxPieceBytes) {  // before `data` is touched
+      taken.set_exception(std::make_exception_ptr(std::runtime_error("invalid length of a chunk")));
     } else {
       bytes_.append(reinterpret_cast<const char*>(data), count);
       if (bytes_.size() <= kMaxQueuedBytes) {
@@ -159,10 +171,15 @@ class PipeBuffer final
   std::shared_ptr<Pipe> pipe_;
 };
 
-// What a failed exchange was, from the library's exceptions.
-Error classify(const std::string& what, std::exception_ptr thrown) {
+// Thrown in the library before anything is written on a pooled connection that has ended.
+struct StaleConnection : std::runtime_error {
+  StaleConnection() : std::runtime_error("the pooled connection has ended") {}
+};
+
+// What a failed exchange was, from the library's exceptions: their texts are all it tells.
+Error classify(const std::string& what, const std::exception_ptr& thrown) {
   try {
-    std::rethrow_exception(std::move(thrown));
+    std::rethrow_exception(thrown);
   } catch (const pplx::task_canceled&) {
     return {0, kTransportReasonCancelled, what + ": cancelled", {}, {}};
   } catch (const web_http::http_exception& error) {
@@ -174,20 +191,88 @@ Error classify(const std::string& what, std::exception_ptr thrown) {
       reason = kTransportReasonCancelled;
     } else if (code == std::errc::timed_out) {
       reason = kTransportReasonTimeout;
-    } else if (has("SSL") || has("certificate") || has("handshake")) {
+    } else if (has("SSL handshake")) {
       reason = kTransportReasonTls;
-    } else if (has("Failed to read HTTP status line") || has("Failed to read") ||
-               has("Failed to write") || code == std::errc::broken_pipe ||
-               code == std::errc::connection_reset || code == std::errc::connection_aborted ||
-               has("End of file")) {
-      reason = kTransportReasonClosed;
-    } else if (has("Invalid") || has("invalid") || has("malformed")) {
+    } else if (has("Invalid")) {
       reason = kTransportReasonProtocol;
+    } else if (has("Failed to read") || has("Failed to write") || has("Retrieving message chunk") ||
+               has("cannot rewind")) {
+      reason = kTransportReasonClosed;
     }
     return {0, reason, what + ": " + text, {}, {}};
+  } catch (const StaleConnection& error) {
+    return {0, kTransportReasonClosed, what + ": " + error.what(), {}, {}};
   } catch (const std::exception& error) {
     return {0, kTransportReasonProtocol, what + ": " + error.what(), {}, {}};
   }
+}
+
+bool is_stale(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const StaleConnection&) {
+    return true;
+  } catch (...) {  // NOLINT(bugprone-empty-catch): only a question of its type
+    return false;
+  }
+}
+
+// What every connection of one client is made with.
+struct TlsState {
+  TlsMaterial material;
+  std::string name;  // that the server must prove
+  bool verify = true;
+  std::mutex mutex;
+  std::string last_fault;  // of a certificate: the library's error does not say
+};
+
+int keep_verdict(int verdict, X509_STORE_CTX*) {
+  return verdict;
+}
+
+// In place of the library's own verification, which knows the name in the URL alone and takes the
+// subject for a name: OpenSSL's, with the name that configure_client_tls() has set.
+int verify_natively(X509_STORE_CTX* store, void* argument) {
+  X509_STORE_CTX_set_verify_cb(store, keep_verdict);
+  const int verdict = X509_verify_cert(store);
+  if (verdict != 1) {
+    auto& state = *static_cast<TlsState*>(argument);
+    const std::scoped_lock lock(state.mutex);
+    state.last_fault = X509_verify_cert_error_string(X509_STORE_CTX_get_error(store));
+  }
+  return verdict;
+}
+
+// Runs for each new connection, after the library has loaded the system's authorities.
+void prepare_context(boost::asio::ssl::context& context, TlsState& state) {
+  auto ready =
+      configure_client_tls(context.native_handle(), state.material, state.name, state.verify);
+  if (!ready) throw std::runtime_error(ready.error().message);
+  // A handshake keeps its client alive, that its configuration, and that `state`.
+  if (state.verify)
+    SSL_CTX_set_cert_verify_callback(context.native_handle(), verify_natively, &state);
+}
+
+// Runs before each request is written, on a new connection before it is opened.
+void prepare_connection(web_http::client::native_handle handle, bool tls, const std::string& name) {
+  TcpSocket* socket = nullptr;
+  if (tls) {
+    auto* stream = static_cast<boost::asio::ssl::stream<TcpSocket&>*>(handle);
+    socket = &stream->next_layer();
+    if (!socket->is_open() && !is_ip_literal(name)) {
+      // SSL_set_tlsext_host_name is a macro with an old-style cast.
+      SSL_ctrl(stream->native_handle(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+               const_cast<char*>(name.c_str()));
+    }
+  } else {
+    socket = static_cast<TcpSocket*>(handle);
+  }
+  if (!socket->is_open()) return;
+  // An idle connection with anything to read has been closed by the server, or has an answer that
+  // nobody asked for.
+  char byte = 0;
+  const ssize_t got = recv(socket->native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) throw StaleConnection();
 }
 
 // One exchange in flight, shared with the library's continuations: they may end after the caller
@@ -197,148 +282,79 @@ struct Exchange {
   std::condition_variable_any changed;
   bool has_header = false;
   bool done = false;
+  bool stale = false;
   std::optional<Error> error;
   Response response;
   pplx::cancellation_token_source cancel;
   std::shared_ptr<Pipe> pipe = std::make_shared<Pipe>();
+
+  void fail(Error failed, bool was_stale) {
+    {
+      const std::scoped_lock lock(mutex);
+      error = std::move(failed);
+      stale = was_stale;
+    }
+    finish();
+  }
+  void finish() {
+    {
+      const std::scoped_lock lock(mutex);
+      done = true;
+      changed.notify_all();
+    }
+    pipe->close();
+  }
 };
 
-class CpprestTransport final : public Transport {
+// Ends the exchange when its caller leaves before its end, by an exception of the sink too.
+class Abandon {
  public:
-  CpprestTransport(TransportOptions options, Url url)
-      : options_(std::move(options)), url_(std::move(url)) {
-    initialize_pool();
+  explicit Abandon(std::shared_ptr<Exchange> flight) : flight_(std::move(flight)) {}
+  Abandon(const Abandon&) = delete;
+  Abandon& operator=(const Abandon&) = delete;
+  ~Abandon() {
+    if (!flight_) return;
+    flight_->pipe->abandon();
+    flight_->cancel.cancel();
   }
-
-  Result<Response> send(const Request& request, std::stop_token stop) override {
-    return exchange(request, nullptr, std::chrono::milliseconds(0), stop);
-  }
-  Result<Response> stream(const Request& request, const ChunkSink& sink,
-                          std::chrono::milliseconds idle, std::stop_token stop) override {
-    return exchange(request, &sink, idle, stop);
-  }
+  void dismiss() { flight_.reset(); }
 
  private:
-  Result<Response> exchange(const Request& request, const ChunkSink* sink,
-                            std::chrono::milliseconds idle, const std::stop_token& stop) {
-    const auto deadline = Clock::now() + request.deadline;
-    bool first_bytes = false;
-    auto result = attempt(request, sink, idle, deadline, stop, first_bytes);
-    const bool may_repeat = request.method == "GET" || request.method == "HEAD" ||
-                            request.method == "PUT" || request.method == "DELETE";
-    // A pooled connection that the server has closed fails the first request on it: once more,
-    // where twice does no harm.
-    if (!result && result.error().reason == kTransportReasonClosed && !first_bytes && may_repeat &&
-        !stop.stop_requested()) {
-      result = attempt(request, sink, idle, deadline, stop, first_bytes);
-    }
-    return result;
+  std::shared_ptr<Exchange> flight_;
+};
+
+// A body that cannot be rewound: the library sends one that can a second time by itself.
+void set_body_once(web_http::http_request& message, const std::string& body) {
+  Concurrency::streams::producer_consumer_buffer<std::uint8_t> buffer;
+  if (!body.empty())
+    buffer.putn_nocopy(reinterpret_cast<const std::uint8_t*>(body.data()), body.size()).wait();
+  buffer.close(std::ios_base::out).wait();
+  message.set_body(buffer.create_istream(), body.size(), "application/json");
+}
+
+web_http::http_request make_message(const Request& request) {
+  web_http::http_request message(request.method);
+  message.set_request_uri(web::uri(request.target));
+  if (!may_repeat(request.method)) {
+    set_body_once(message, request.body);
+  } else if (!request.body.empty()) {
+    message.set_body(std::vector<unsigned char>(request.body.begin(), request.body.end()));
   }
+  for (const auto& [name, value] : request.headers)
+    message.headers()[name] = value;
+  return message;
+}
 
-  Result<Response> attempt(const Request& request, const ChunkSink* sink,
-                           std::chrono::milliseconds idle, Clock::time_point deadline,
-                           const std::stop_token& stop, bool& first_bytes) {
-    const std::string what =
-        request.method + " " + request.target.substr(0, request.target.find('?'));
-    if (stop.stop_requested())
-      return transport_error(kTransportReasonCancelled, what + ": cancelled");
-    auto client =
-        make_client(sink != nullptr ? std::max(idle, request.deadline) : request.deadline);
-    if (!client) return std::unexpected(std::move(client.error()));
-    auto flight = std::make_shared<Exchange>();
-    start(**client, request, flight);
-    const std::stop_callback cancel_on_stop(stop, [flight] { flight->cancel.cancel(); });
-
-    std::unique_lock lock(flight->mutex);
-    const bool answered = flight->changed.wait_until(
-        lock, stop, deadline, [&] { return flight->has_header || flight->done; });
-    if (!answered) {
-      lock.unlock();
-      give_up(*flight);
-      return stop.stop_requested()
-                 ? transport_error(kTransportReasonCancelled, what + ": cancelled")
-                 : transport_error(kTransportReasonTimeout,
-                                   what + ": no answer within the deadline");
-    }
-    if (!flight->has_header)
-      return std::unexpected(
-          flight->error.value_or(Error{0, kTransportReasonClosed, what + ": no answer", {}, {}}));
-    first_bytes = true;
-    Response response = std::move(flight->response);
-    lock.unlock();
-
-    const bool deliver = sink != nullptr && response.status >= 200 && response.status < 300;
-    std::string piece;
-    while (true) {
-      const auto patience =
-          deliver ? idle
-                  : std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
-      piece.clear();
-      const Pipe::Got got =
-          flight->pipe->read(piece, std::max(patience, std::chrono::milliseconds(0)), stop);
-      if (got == Pipe::Got::kEnd) break;
-      if (got != Pipe::Got::kBytes) {
-        give_up(*flight);
-        return got == Pipe::Got::kStopped
-                   ? transport_error(kTransportReasonCancelled, what + ": cancelled")
-                   : transport_error(kTransportReasonTimeout, what + ": the body has stalled");
-      }
-      if (deliver) {
-        if (!(*sink)(piece)) {
-          give_up(*flight);
-          return response;
-        }
-      } else {
-        if (response.body.size() + piece.size() > options_.max_response_bytes) {
-          give_up(*flight);
-          return transport_error(kTransportReasonTooLarge,
-                                 what + ": the answer is larger than " +
-                                     std::to_string(options_.max_response_bytes) + " bytes");
-        }
-        response.body += piece;
-      }
-    }
-    lock.lock();
-    flight->changed.wait_for(lock, std::chrono::seconds(5), [&] { return flight->done; });
-    if (flight->error) {
-      Error error = *flight->error;
-      // After the header only a cut or broken body is left.
-      if (error.reason == kTransportReasonConnect) error.reason = kTransportReasonClosed;
-      return std::unexpected(std::move(error));
-    }
-    if (const auto length = header(response.headers, "Content-Length");
-        !length.empty() && !deliver && request.method != "HEAD" &&
-        std::to_string(response.body.size()) != length) {
-      return transport_error(kTransportReasonClosed, what + ": the body was cut");
-    }
-    return response;
-  }
-
-  static void give_up(Exchange& flight) {
-    flight.pipe->abandon();
-    flight.cancel.cancel();
-  }
-
-  // Sends the request; its continuations fill `flight`. Every task's failure is observed there: an
-  // unobserved one would end the process.
-  static void start(web_http::client::http_client& client, const Request& request,
-                    const std::shared_ptr<Exchange>& flight) {
-    web_http::http_request message(request.method);
-    message.set_request_uri(web::uri(request.target));
-    for (const auto& [name, value] : request.headers)
-      message.headers().add(name, value);
-    if (!request.body.empty()) {
-      const auto type = header(request.headers, "Content-Type");
-      message.set_body(std::vector<unsigned char>(request.body.begin(), request.body.end()));
-      message.headers().remove("Content-Type");
-      message.headers().add("Content-Type",
-                            type.empty() ? std::string("application/json") : std::string(type));
-    }
+// Sends the request; its continuations fill `flight`. Every task's failure is observed there: an
+// unobserved one would end the process.
+void start(web_http::client::http_client& client, const Request& request,
+           const std::shared_ptr<Exchange>& flight) {
+  const std::string what = brief(request);
+  try {
+    web_http::http_request message = make_message(request);
     const auto buffer = std::make_shared<PipeBuffer>(flight->pipe);
     message.set_response_stream(
         Concurrency::streams::streambuf<std::uint8_t>(buffer).create_ostream());
-    const std::string what =
-        request.method + " " + request.target.substr(0, request.target.find('?'));
     client.request(message, flight->cancel.get_token())
         .then([flight](const web_http::http_response& answer) {
           {
@@ -352,86 +368,210 @@ class CpprestTransport final : public Transport {
           return answer.content_ready();
         })
         .then([flight, what](const pplx::task<web_http::http_response>& finished) {
-          std::optional<Error> failed;
           try {
             finished.get();
+            flight->finish();
           } catch (...) {
-            failed = classify(what, std::current_exception());
+            const auto thrown = std::current_exception();
+            flight->fail(classify(what, thrown), is_stale(thrown));
           }
-          {
-            const std::scoped_lock lock(flight->mutex);
-            flight->error = std::move(failed);
-            flight->done = true;
-            flight->changed.notify_all();
-          }
-          flight->pipe->close();
         });
+  } catch (...) {
+    flight->fail(classify(what, std::current_exception()), false);
+  }
+}
+
+class CpprestTransport final : public Transport {
+ public:
+  CpprestTransport(TransportOptions options, Url url)
+      : options_(std::move(options)), url_(std::move(url)) {
+    initialize_pool();
+  }
+
+  Result<Response> send(const Request& request, std::stop_token stop) override {
+    return exchange({request, nullptr, {}, Clock::now() + request.deadline, stop});
+  }
+  Result<Response> stream(const Request& request, const ChunkSink& sink,
+                          std::chrono::milliseconds idle, std::stop_token stop) override {
+    return exchange({request, &sink, idle, Clock::now() + request.deadline, stop});
+  }
+
+ private:
+  // One call: what it asks for and what ends it.
+  struct Call {
+    const Request& request;
+    const ChunkSink* sink;  // null for send()
+    std::chrono::milliseconds idle;
+    Clock::time_point deadline;
+    const std::stop_token& stop;
+  };
+
+  Result<Response> exchange(const Call& call) {
+    if (auto fit = check_request(call.request); !fit)
+      return std::unexpected(std::move(fit.error()));
+    bool repeated = false;
+    for (int stale = 0;;) {
+      auto flight = std::make_shared<Exchange>();
+      auto result = attempt(call, flight);
+      if (result || result.error().reason != kTransportReasonClosed) return result;
+      const std::scoped_lock lock(flight->mutex);
+      if (flight->stale && stale < kMaxStaleConnections) {
+        ++stale;  // nothing was written: any method may go again
+      } else if (!flight->has_header && !repeated && may_repeat(call.request.method) &&
+                 result.error().message.find("Failed to write") != std::string::npos) {
+        repeated =
+            true;  // closed by the server just now; what fails in reading the library repeats
+      } else {
+        return result;
+      }
+    }
+  }
+
+  [[nodiscard]] static Error ended(const Call& call, const char* late) {
+    const std::string what = brief(call.request);
+    if (call.stop.stop_requested())
+      return {0, kTransportReasonCancelled, what + ": cancelled", {}, {}};
+    return {0, kTransportReasonTimeout, what + ": " + late, {}, {}};
+  }
+
+  Result<Response> attempt(const Call& call, const std::shared_ptr<Exchange>& flight) {
+    if (call.stop.stop_requested()) return std::unexpected(ended(call, ""));
+    std::shared_ptr<TlsState> tls;
+    auto client = make_client(tls);
+    if (!client) return std::unexpected(std::move(client.error()));
+    Abandon abandon(flight);
+    start(**client, call.request, flight);
+
+    std::unique_lock lock(flight->mutex);
+    const bool answered = flight->changed.wait_until(
+        lock, call.stop, call.deadline, [&] { return flight->has_header || flight->done; });
+    if (!answered || call.stop.stop_requested()) {
+      lock.unlock();
+      return std::unexpected(ended(call, "no answer within the deadline"));
+    }
+    if (!flight->has_header) {
+      abandon.dismiss();
+      Error error = flight->error.value_or(
+          Error{0, kTransportReasonClosed, brief(call.request) + ": no answer", {}, {}});
+      lock.unlock();
+      if (error.reason == kTransportReasonTls) {
+        const std::scoped_lock fault_lock(tls->mutex);
+        if (!tls->last_fault.empty()) error.message += " (" + tls->last_fault + ")";
+      }
+      return std::unexpected(std::move(error));
+    }
+    Response response = std::move(flight->response);
+    lock.unlock();
+    if (auto failed = read_body(call, *flight, response)) {
+      if (failed->message.empty()) return response;  // the sink wants no more
+      return std::unexpected(std::move(*failed));
+    }
+    abandon.dismiss();
+    return response;
+  }
+
+  // Nothing where the body has come in full; an Error without a message where the sink has ended
+  // it.
+  std::optional<Error> read_body(const Call& call, Exchange& flight, Response& response) const {
+    const std::string what = brief(call.request);
+    const auto malformed = [&](const std::string& why) {
+      return Error{0, kTransportReasonProtocol, what + ": " + why, {}, {}};
+    };
+    if (response.status < 200 || response.status > 599)
+      return malformed("status " + std::to_string(response.status));
+    if (const std::string fault = encoding_fault(response.headers); !fault.empty())
+      return malformed(fault);
+    const bool to_sink = call.sink != nullptr && response.status < 300;
+    std::string piece;
+    while (true) {
+      const auto patience =
+          to_sink
+              ? call.idle
+              : std::chrono::duration_cast<std::chrono::milliseconds>(call.deadline - Clock::now());
+      piece.clear();
+      const Pipe::Got got =
+          flight.pipe->read(piece, std::max(patience, std::chrono::milliseconds(0)), call.stop);
+      if (got == Pipe::Got::kEnd) break;
+      if (got != Pipe::Got::kBytes) return ended(call, "the body has stalled");
+      if (to_sink) {
+        if (!(*call.sink)(piece)) return Error{};
+      } else if (response.body.size() + piece.size() > options_.max_response_bytes) {
+        return Error{0,
+                     kTransportReasonTooLarge,
+                     what + ": the answer is larger than " +
+                         std::to_string(options_.max_response_bytes) + " bytes",
+                     {},
+                     {}};
+      } else {
+        response.body += piece;
+      }
+    }
+    if (call.stop.stop_requested()) return ended(call, "");
+    const std::scoped_lock lock(flight.mutex);
+    if (!flight.error) return std::nullopt;
+    Error error = *flight.error;
+    // After the header only a cut or broken body is left.
+    if (error.reason == kTransportReasonConnect) error.reason = kTransportReasonClosed;
+    return error;
   }
 
   // The client is made anew when the TLS material has changed: its pooled connections were made
   // with the old.
   Result<std::shared_ptr<web_http::client::http_client>> make_client(
-      std::chrono::milliseconds inactivity) {
+      std::shared_ptr<TlsState>& tls) {
     TlsMaterial material = options_.tls_material ? options_.tls_material() : TlsMaterial{};
     const std::scoped_lock lock(mutex_);
-    if (client_ && inactivity == inactivity_ && material.ca == material_.ca &&
-        material.certificate == material_.certificate && material.key == material_.key) {
+    tls = tls_;
+    if (client_ && material.ca == tls_->material.ca &&
+        material.certificate == tls_->material.certificate && material.key == tls_->material.key) {
       return client_;
+    }
+    auto state = std::make_shared<TlsState>();
+    state->material = std::move(material);
+    state->name = options_.server_name.empty() ? url_.host : options_.server_name;
+    state->verify = !options_.insecure_skip_verify;
+    if (url_.tls) {  // once here, so that bad material has a good error
+      boost::asio::ssl::context probe(boost::asio::ssl::context::tls_client);
+      auto ready =
+          configure_client_tls(probe.native_handle(), state->material, state->name, state->verify);
+      if (!ready) return std::unexpected(std::move(ready.error()));
     }
     web_http::client::http_client_config config;
     config.set_max_redirects(0);
-    config.set_timeout(std::max(inactivity, std::chrono::milliseconds(1)) +
-                       std::chrono::seconds(5));  // ours ends first
-    config.set_validate_certificates(!options_.insecure_skip_verify);
-    const std::string name = options_.server_name.empty() ? url_.host : options_.server_name;
-    const bool verify = !options_.insecure_skip_verify;
-    config.set_ssl_context_callback([material, verify](boost::asio::ssl::context& context) {
-      configure(context, material, verify);
-    });
-    config.set_tlsext_sni_enabled(!is_ip_literal(name));
+    config.set_timeout(kLibraryTimeout);
+    config.set_validate_certificates(state->verify);
+    config.set_tlsext_sni_enabled(false);  // the library knows the name in the URL alone
+    config.set_ssl_context_callback(
+        [state](boost::asio::ssl::context& context) { prepare_context(context, *state); });
+    config.set_nativehandle_options(
+        [is_tls = url_.tls, name = state->name](web_http::client::native_handle handle) {
+          prepare_connection(handle, is_tls, name);
+        });
     try {
       client_ = std::make_shared<web_http::client::http_client>(
           (url_.tls ? "https://" : "http://") + url_.authority(), config);
     } catch (const std::exception& error) {
       return transport_error(kTransportReasonConnect, error.what());
     }
-    material_ = std::move(material);
-    inactivity_ = inactivity;
+    tls_ = tls = std::move(state);
     return client_;
-  }
-
-  // Runs for each new connection. A store of its own takes the place of the library's: the system's
-  // authorities are not trusted.
-  static void configure(boost::asio::ssl::context& context, const TlsMaterial& material,
-                        bool verify) {
-    SSL_CTX* raw = context.native_handle();
-    SSL_CTX_set_min_proto_version(raw, TLS1_2_VERSION);
-    if (!material.ca.empty()) {
-      SSL_CTX_set_cert_store(raw, X509_STORE_new());
-      context.add_certificate_authority(boost::asio::buffer(material.ca));
-    }
-    if (verify) context.set_verify_mode(boost::asio::ssl::verify_peer);
-    if (!material.certificate.empty()) {
-      context.use_certificate_chain(boost::asio::buffer(material.certificate));
-      context.use_private_key(boost::asio::buffer(material.key), boost::asio::ssl::context::pem);
-    }
   }
 
   const TransportOptions options_;
   const Url url_;
   std::mutex mutex_;
   std::shared_ptr<web_http::client::http_client> client_;
-  std::chrono::milliseconds inactivity_{0};
-  TlsMaterial material_;
+  std::shared_ptr<TlsState> tls_;  // client_'s
 };
 
 }  // namespace
 
 std::unique_ptr<Transport> make_cpprest_transport(TransportOptions options) {
-  auto url = parse_url(options.base_url);
-  if (!url)
-    return make_beast_transport(
-        std::move(options));  // which says on each call what is wrong with the URL
+  auto url = parse_base_url(options.base_url);
+  // The other transport says on each call what is wrong with a URL, and reaches the IPv6 literals
+  // that the library cannot resolve.
+  if (!url || url->host.find(':') != std::string::npos)
+    return make_beast_transport(std::move(options));
   return std::make_unique<CpprestTransport>(std::move(options), std::move(*url));
 }
 

@@ -1,11 +1,11 @@
-// base_url of a transport, taken apart: what both transports and the configuration need, nothing
-// more.
+// What both transports and the configuration need of URLs and requests, nothing more.
 #pragma once
 
 #include <string>
 #include <string_view>
 
 #include <kube/error.h>
+#include <kube/transport.h>
 
 namespace kube {
 
@@ -24,6 +24,26 @@ struct Url {
 
 // True for an IPv4 or IPv6 literal.
 [[nodiscard]] bool is_ip_literal(const std::string& host);
+
+// True for "localhost" and for literals in 127.0.0.0/8 and ::1: where http:// is allowed.
+[[nodiscard]] bool is_loopback(const std::string& host);
+
+// A transport's base_url: no path, and http:// on loopback alone, since a bearer token may go
+// there.
+[[nodiscard]] Result<Url> parse_base_url(std::string_view text);
+
+// Refuses what would change the shape of the request on the wire (line breaks, an absolute target)
+// and the headers that the transport sets itself.
+[[nodiscard]] Result<void> check_request(const Request& request);
+
+// GET, HEAD, PUT, DELETE: sending it twice does no more than once.
+[[nodiscard]] bool may_repeat(std::string_view method);
+
+// METHOD and path, for messages: a query may be long.
+[[nodiscard]] std::string brief(const Request& request);
+
+// No encoding is asked for, so none is accepted: "" or what is wrong.
+[[nodiscard]] std::string encoding_fault(const Headers& headers);
 
 [[nodiscard]] inline std::unexpected<Error> transport_error(const char* reason,
                                                             std::string message) {

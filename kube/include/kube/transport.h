@@ -34,7 +34,7 @@ struct Request {
 struct Response {
   int status = 0;
   Headers headers;
-  std::string body;  // after content decoding (gzip)
+  std::string body;
 };
 
 // PEM texts. An empty text means "none".
@@ -52,13 +52,18 @@ struct TransportOptions {
                                               // are picked up; thread-safe
   bool insecure_skip_verify = false;          // kubeconfig's insecure-skip-tls-verify
   std::size_t max_response_bytes = 64 * 1024 * 1024;
+  // Name look-up, connection and handshake together. Beast only: cpprestsdk does not tell when it
+  // is connected, so there the request's deadline alone counts.
   std::chrono::milliseconds connect_timeout{10'000};
 };
 
-// Thread-safe. Redirects are never followed (a 3xx is returned as it is), so no credential leaves
-// for another host. A request that failed on a pooled connection before any byte of the response
-// came is tried once more on a fresh one if its method is GET, HEAD, PUT or DELETE; never POST or
-// PATCH.
+// Thread-safe. A request whose shape is wrong (a line break in a header, a target that does not
+// begin with one /, a header that the transport sets itself) is refused as MalformedResponse before
+// anything is sent. No compression is asked for, and a compressed answer is refused. Redirects are
+// never followed (a 3xx is returned as it is), so no credential leaves for another host. A request
+// that failed on a pooled connection before any byte of the response came is tried once more on a
+// fresh one if its method is GET, HEAD, PUT or DELETE; never POST or PATCH. A pooled connection
+// that is seen to have ended is thrown away before anything is written.
 class Transport {
  public:
   // Called on the calling thread's behalf (maybe on another thread, never two at once) with each
@@ -83,7 +88,9 @@ class Transport {
                                                 std::stop_token stop) = 0;
 };
 
-// cpprestsdk's http_client behind guards (archived upstream: speaks to the API server only).
+// A bad `base_url` is an error of every call, not of these two.
+// cpprestsdk's http_client behind guards (archived upstream: speaks to the API server only). It
+// cannot resolve an IPv6 literal: for one, Beast is returned.
 [[nodiscard]] std::unique_ptr<Transport> make_cpprest_transport(TransportOptions options);
 // Boost.Beast: for every host that a user names, and able to replace the former.
 [[nodiscard]] std::unique_ptr<Transport> make_beast_transport(TransportOptions options);

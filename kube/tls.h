@@ -1,0 +1,26 @@
+// A TLS client's settings, alike for both transports: which roots, which identity, which name.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <openssl/types.h>
+
+#include <kube/error.h>
+#include <kube/transport.h>
+
+namespace kube {
+
+// Prepares a fresh SSL_CTX: TLS 1.2 or newer; `material.ca` alone is trusted (the system's
+// authorities only where it is empty); the server must prove `name` (a DNS name by its SANs, never
+// by its subject; an IP literal by an IP SAN) unless `verify` is false; `material`'s certificate is
+// shown if there is one. Errors say which text is wrong.
+[[nodiscard]] Result<void> configure_client_tls(SSL_CTX* context, const TlsMaterial& material,
+                                                const std::string& name, bool verify);
+
+// Why `pem` is no list of certificates, or "".
+[[nodiscard]] std::string certificates_fault(std::string_view pem);
+// Why `key` is not the private key of the first certificate of `certificate`, or "".
+[[nodiscard]] std::string identity_fault(std::string_view certificate, std::string_view key);
+
+}  // namespace kube
