@@ -1,7 +1,7 @@
 #include <algorithm>
-#include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_set>
 
@@ -15,8 +15,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Watches that break on malformed data this often in a row are given up for a fresh list.
-constexpr int kMalformedBeforeRelist = 3;
+// Watches that fail this often in a row, though the server answers, are given up for a fresh list.
+constexpr int kFailuresBeforeRelist = 3;
+// A watch that ends sooner than this and tells nothing new is a failure: else it would be asked for
+// again without end.
+constexpr auto kShortWatch = std::chrono::seconds(1);
 
 std::string metadata_text(const Json& object, const char* key) {
   const auto metadata = object.find("metadata");
@@ -32,6 +35,17 @@ bool is_version_too_large(const Error& error) {
           std::ranges::any_of(error.causes, [](const StatusCause& cause) {
             return cause.reason == "ResourceVersionTooLarge";
           }));
+}
+
+// The version watched from is still good and a list would only add to the load.
+bool wants_same_watch(const Error& error) {
+  if (error.code == 0)
+    return error.reason != kTransportReasonProtocol && error.reason != kTransportReasonTooLarge;
+  return error.code == 429 || error.code == 502 || error.code == 503 || error.code == 504;
+}
+
+Error malformed(std::string what) {
+  return {0, kTransportReasonProtocol, std::move(what), {}, {}};
 }
 
 }  // namespace
@@ -52,36 +66,39 @@ struct Reflector::Impl {
   // Only the reflector's thread touches what follows.
   std::string last_version;
   std::chrono::milliseconds backoff{0};
-  Clock::time_point last_failure;
+  std::optional<Clock::time_point> last_failure;
+  bool unhealthy = false;  // `error` is not empty
+  bool paged = true;
   std::minstd_rand random{std::random_device{}()};
 
   void note(std::string text) {
+    unhealthy = !text.empty();
     const std::scoped_lock lock(mutex);
     error = std::move(text);
   }
 
   void note_synced() {
+    note({});
     const std::scoped_lock lock(mutex);
     synced = true;
-    error.clear();
     changed.notify_all();
   }
 
   // Pauses after a failure: doubling with jitter, never shorter than the server asked for.
   void pause(const Error& why, const std::stop_token& stop) {
+    if (stop.stop_requested()) return;
     const auto now = Clock::now();
-    if (now - last_failure > options.healthy_reset) backoff = std::chrono::milliseconds(0);
-    last_failure = now;
+    if (!last_failure || now - *last_failure > options.healthy_reset)
+      backoff = std::chrono::milliseconds(0);
     backoff =
         backoff.count() == 0 ? options.backoff_initial : std::min(options.backoff_max, backoff * 2);
     auto wait = backoff + backoff * std::uniform_int_distribution<int>(0, 100)(random) / 100;
     if (why.retry_after)
       wait =
           std::max(wait, std::chrono::duration_cast<std::chrono::milliseconds>(*why.retry_after));
+    last_failure = now + wait;  // the pause is no healthy time
     note(why.text());
-    if (!stop.stop_requested()) {
-      spdlog::warn("{}: {}; trying again in {} ms", resource.plural, why.text(), wait.count());
-    }
+    spdlog::warn("{}: {}; trying again in {} ms", resource.plural, why.text(), wait.count());
     std::unique_lock lock(mutex);
     changed.wait_for(lock, stop, wait, [] { return false; });
   }
@@ -90,16 +107,21 @@ struct Reflector::Impl {
     std::string version = "0";
     while (!stop.stop_requested()) {
       auto page = list(version, stop);
-      if (!page) {
-        const Error& why = page.error();
-        if (why.is_cancelled()) return;
-        if (why.is_gone() || is_version_too_large(why)) version.clear();
-        pause(why, stop);
+      if (page) {
+        replace(std::move(*page));
+        note_synced();
+        version = watch_until_relist(stop) ? last_version : std::string();
         continue;
       }
-      replace(std::move(*page));
-      note_synced();
-      version = watch_until_relist(stop) ? last_version : std::string();
+      const Error& why = page.error();
+      if ((why.is_gone() || is_version_too_large(why)) && !version.empty()) {
+        note(why.text());
+        version.clear();  // at once: the next list asks for something else
+        continue;
+      }
+      // A list that outlives its own snapshot page by page is asked for in one piece.
+      if (why.is_gone()) paged = false;
+      pause(why, stop);
     }
   }
 
@@ -109,75 +131,103 @@ struct Reflector::Impl {
     query.label_selector = options.label_selector;
     query.field_selector = options.field_selector;
     query.resource_version = version;
-    return client->list(resource, query, stop);
+    // A limit beside a version means exactly that version; without one it means that or newer, and
+    // the watch cache answers:
+    // https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
+    if (!paged || (!version.empty() && version != "0")) query.limit = 0;
+    auto page = client->list(resource, query, stop);
+    if (!page) return page;
+    if (page->resource_version.empty())
+      return std::unexpected(malformed("the list has no resourceVersion"));
+    for (const Json& item : page->items) {
+      if (metadata_text(item, "name").empty())
+        return std::unexpected(malformed("an item of the list has no name"));
+    }
+    return page;
   }
 
   // Watches again and again until only a fresh list helps. True: at the last known version; false:
   // at the most recent one.
   bool watch_until_relist(const std::stop_token& stop) {
-    int malformed = 0;
+    int failures = 0;
     while (!stop.stop_requested()) {
-      WatchOptions query;
-      query.ns = options.ns;
-      query.label_selector = options.label_selector;
-      query.field_selector = options.field_selector;
-      query.resource_version = last_version;
-      const auto spread =
-          std::uniform_int_distribution<std::int64_t>(0, options.watch_timeout_min.count())(random);
-      query.server_timeout = options.watch_timeout_min + std::chrono::seconds(spread);
-      const auto result = client->watch(
-          resource, query,
-          [this, &malformed](WatchEvent event) {
-            malformed = 0;
+      const auto begun = Clock::now();
+      const std::string from = last_version;
+      bool nameless = false;
+      auto result = client->watch(
+          resource, next_watch(),
+          [&](WatchEvent event) {
+            if (event.type != WatchEventType::kBookmark &&
+                metadata_text(event.object, "name").empty()) {
+              nameless = true;
+              return false;
+            }
+            failures = 0;
+            if (unhealthy) note({});
             take(std::move(event));
             return true;
           },
           stop);
+      if (stop.stop_requested()) return true;
+      if (nameless) result = std::unexpected(malformed("watch: an object has no name"));
+      const bool useful = last_version != from || Clock::now() - begun >= kShortWatch;
       if (result) {
-        note({});
+        if (useful) {
+          note({});
+          continue;
+        }
+        result = std::unexpected(
+            Error{0, kTransportReasonClosed, "the watch ended at once and told nothing", {}, {}});
+      } else if (result.error().is_gone() || is_version_too_large(result.error())) {
+        note(result.error().text());
+        return false;
+      } else if (useful && result.error().reason == kTransportReasonClosed) {
+        // A cut stream is ordinary (the API server restarts, a proxy gives up): go on where it
+        // stopped.
         continue;
       }
       const Error& why = result.error();
-      if (why.is_cancelled()) return true;
-      if (why.is_gone()) {
-        note(why.text());
-        return false;
-      }
-      if (why.code == 0 && why.reason == kTransportReasonClosed) {
-        // A cut stream is ordinary (the API server restarts, a proxy gives up): go on where it
-        // stopped, at once the first time.
-        if (Clock::now() - last_failure > options.backoff_initial) {
-          last_failure = Clock::now();
-          continue;
-        }
-      }
-      if (why.code == 0 && why.reason == kTransportReasonProtocol &&
-          ++malformed >= kMalformedBeforeRelist) {
-        pause(why, stop);
-        return true;
-      }
       pause(why, stop);
-      // Refused, late or overloaded: the version is still good. Anything else (a forbidden or
-      // vanished kind) needs a list to tell.
-      if (!why.is_retriable()) return true;
+      if (wants_same_watch(why)) continue;
+      // Overloaded or broken, the server gets another chance; a forbidden or vanished kind needs a
+      // list to tell.
+      if (!why.is_retriable() || ++failures >= kFailuresBeforeRelist) return true;
     }
     return true;
   }
 
+  WatchOptions next_watch() {
+    WatchOptions query;
+    query.ns = options.ns;
+    query.label_selector = options.label_selector;
+    query.field_selector = options.field_selector;
+    query.resource_version = last_version;
+    const auto spread =
+        std::uniform_int_distribution<std::int64_t>(0, options.watch_timeout_min.count())(random);
+    query.server_timeout = options.watch_timeout_min + std::chrono::seconds(spread);
+    return query;
+  }
+
   void take(WatchEvent event) {
-    const std::string version = metadata_text(event.object, "resourceVersion");
-    if (event.type == WatchEventType::kBookmark) {
-      last_version = version;
-      return;
+    std::string version = metadata_text(event.object, "resourceVersion");
+    if (event.type != WatchEventType::kBookmark) {
+      const auto object = std::make_shared<const Json>(std::move(event.object));
+      if (event.type == WatchEventType::kDeleted) {
+        drop(object);
+      } else {
+        upsert(object);
+      }
     }
-    auto object = std::make_shared<const Json>(std::move(event.object));
-    if (event.type == WatchEventType::kDeleted) {
-      last_version = version;
-      if (cache.remove(object_key(*object)) && handler.on_delete) handler.on_delete(object);
-      return;
-    }
-    upsert(object);
-    last_version = version;
+    last_version = std::move(version);
+  }
+
+  void drop(const ObjectPtr& object) {
+    const std::string key = object_key(*object);
+    const ObjectPtr before = cache.get(key);
+    // The end of an earlier holder of the name says nothing of the one that holds it now.
+    if (!before || metadata_text(*before, "uid") != metadata_text(*object, "uid")) return;
+    cache.remove(key);
+    if (handler.on_delete) handler.on_delete(object);
   }
 
   void upsert(const ObjectPtr& object) {
@@ -233,6 +283,8 @@ Reflector::~Reflector() {
 void Reflector::start() {
   impl_->thread =
       std::jthread([impl = impl_.get()](const std::stop_token& stop) { impl->run(stop); });
+  pthread_setname_np(impl_->thread.native_handle(),
+                     ("watch " + impl_->resource.plural).substr(0, 15).c_str());
 }
 
 void Reflector::stop() {

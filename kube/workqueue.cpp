@@ -11,7 +11,8 @@ void WorkQueue::add_locked(const std::string& key) {
   // A key in processing waits in `dirty_` until done() puts it back.
   if (!processing_.contains(key)) {
     queue_.push_back(key);
-    ready_.notify_one();
+    // All: the one that is woken may be on its way out (its stop token), and the key would wait.
+    ready_.notify_all();
   }
 }
 
@@ -46,7 +47,7 @@ void WorkQueue::add_after(const std::string& key, std::chrono::milliseconds dela
     delayed_at_.emplace(key, due);
   }
   delayed_.emplace(due, key);
-  ready_.notify_one();  // a waiter may have to wake earlier than it thought
+  ready_.notify_all();  // every waiter sleeps until the earliest: it may have moved
 }
 
 void WorkQueue::add_rate_limited(const std::string& key) {
@@ -108,10 +109,10 @@ std::optional<std::string> WorkQueue::get(std::stop_token stop) {
 
 void WorkQueue::done(const std::string& key) {
   const std::scoped_lock lock(mutex_);
-  processing_.erase(key);
+  if (processing_.erase(key) == 0) return;
   if (dirty_.contains(key) && !shut_down_) {
     queue_.push_back(key);
-    ready_.notify_one();
+    ready_.notify_all();
   }
 }
 
