@@ -4,30 +4,18 @@
 
 #include <kube/client.h>
 
+#include "url.h"
+
 namespace kube {
 
 namespace {
 
 // One event of a watch is one object; etcd refuses objects over 1.5 MiB by default.
 constexpr std::size_t kMaxWatchLine = 16 * 1024 * 1024;
-
-// Percent-encodes a query value (RFC 3986 unreserved characters stay).
-std::string encode(std::string_view value) {
-  static constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : value) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-        (byte >= '0' && byte <= '9') || byte == '-' || byte == '_' || byte == '.' || byte == '~') {
-      out += c;
-    } else {
-      out += '%';
-      out += kHex[byte >> 4U];
-      out += kHex[byte & 15U];
-    }
-  }
-  return out;
-}
+// What a server may put into an Error: it ends in logs and conditions.
+constexpr std::size_t kMaxMessage = 8 * 1024;
+constexpr std::size_t kMaxCauses = 64;
+constexpr int kMaxRetryAfter = 3600;  // seconds
 
 class Query {
  public:
@@ -38,7 +26,7 @@ class Query {
     first_ = false;
     text_ += name;
     text_ += '=';
-    text_ += encode(value);
+    text_ += percent_encoded(value);
     return *this;
   }
   [[nodiscard]] std::string text() && { return std::move(text_); }
@@ -47,6 +35,12 @@ class Query {
   std::string text_;
   bool first_ = true;
 };
+
+// Bytes that are no UTF-8 become U+FFFD: the API server takes UTF-8 alone, and they may come from
+// anywhere.
+std::string dump(const Json& object) {
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 std::string text_at(const Json& object, const char* key) {
   const auto found = object.find(key);
@@ -58,27 +52,30 @@ std::optional<std::chrono::seconds> retry_after(const Headers& headers) {
   int seconds = 0;
   const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), seconds);
   if (ec != std::errc() || end != value.data() + value.size() || seconds < 0) return std::nullopt;
-  return std::chrono::seconds(std::min(seconds, 3600));
+  return std::chrono::seconds(std::min(seconds, kMaxRetryAfter));
 }
 
 Error error_of_status(int code, const Json& status) {
   Error error;
   error.code = code;
   error.reason = text_at(status, "reason");
-  error.message = text_at(status, "message");
+  error.message = text_at(status, "message").substr(0, kMaxMessage);
   const auto details = status.find("details");
   if (details != status.end() && details->is_object()) {
     const auto causes = details->find("causes");
     if (causes != details->end() && causes->is_array()) {
       for (const Json& cause : *causes) {
-        if (cause.is_object())
-          error.causes.push_back(
-              {text_at(cause, "reason"), text_at(cause, "message"), text_at(cause, "field")});
+        if (cause.is_object() && error.causes.size() < kMaxCauses)
+          error.causes.push_back({text_at(cause, "reason"),
+                                  text_at(cause, "message").substr(0, kMaxMessage),
+                                  text_at(cause, "field").substr(0, kMaxMessage)});
       }
     }
     const auto wait = details->find("retryAfterSeconds");
-    if (wait != details->end() && wait->is_number_integer())
-      error.retry_after = std::chrono::seconds(wait->get<int>());
+    if (wait != details->end() && wait->is_number_integer() && wait->get<std::int64_t>() > 0) {
+      error.retry_after =
+          std::chrono::seconds(std::min<std::int64_t>(wait->get<std::int64_t>(), kMaxRetryAfter));
+    }
   }
   return error;
 }
@@ -107,6 +104,18 @@ Result<Json> parse_object(const std::string& text, std::string_view what) {
   return object;
 }
 
+// Without a name a path is the collection's: a delete would delete them all.
+Result<void> check_names(const Resource& resource, std::string_view ns, std::string_view name,
+                         bool wants_name = true) {
+  const auto bad = [&](const std::string& what) {
+    return std::unexpected(Error{400, "BadRequest", resource.plural + ": " + what, {}, {}});
+  };
+  if (wants_name && (name.empty() || name == "." || name == "..")) return bad("no name is given");
+  if (resource.namespaced && (ns.empty() || ns == "." || ns == ".."))
+    return bad("no namespace is given");
+  return {};
+}
+
 std::string resource_version_of(const Json& object) {
   const auto metadata = object.find("metadata");
   return metadata != object.end() && metadata->is_object() ? text_at(*metadata, "resourceVersion")
@@ -123,8 +132,11 @@ Result<WatchEvent> parse_event(std::string_view line) {
     return std::unexpected(malformed("watch: an event has no object"));
   if (type == "ERROR") {
     const auto code = object->find("code");
-    return std::unexpected(error_of_status(
-        code != object->end() && code->is_number_integer() ? code->get<int>() : 500, *object));
+    const std::int64_t status =
+        code != object->end() && code->is_number_integer() ? code->get<std::int64_t>() : 500;
+    // Anything else would be read as a transport failure or a success.
+    return std::unexpected(
+        error_of_status(status >= 400 && status <= 599 ? static_cast<int>(status) : 500, *object));
   }
   WatchEvent out{WatchEventType::kAdded, std::move(*object)};
   if (type == "ADDED") {
@@ -179,7 +191,8 @@ struct Client::Impl {
   [[nodiscard]] Result<Json> call_json(const Request& request, const std::stop_token& stop) const {
     auto response = call(request, stop);
     if (!response) return std::unexpected(std::move(response.error()));
-    return parse_object(response->body, request.method + " " + request.target);
+    return parse_object(response->body,
+                        request.method + " " + request.target.substr(0, request.target.find('?')));
   }
 };
 
@@ -205,6 +218,7 @@ const Config& Client::config() const {
 
 Result<Json> Client::get(const Resource& resource, std::string_view ns, std::string_view name,
                          std::stop_token stop) const {
+  if (auto named = check_names(resource, ns, name); !named) return std::unexpected(named.error());
   return impl_->call_json(impl_->request("GET", resource.path(ns, name)), stop);
 }
 
@@ -253,6 +267,9 @@ Result<ListPage> Client::list(const Resource& resource, ListOptions options,
     std::ranges::move(page->items, std::back_inserter(all.items));
     all.resource_version = page->resource_version;
     if (page->continue_token.empty()) return all;
+    if (page->continue_token == options.continue_token)
+      return std::unexpected(
+          malformed("list of " + resource.plural + ": its pages do not advance"));
     options.continue_token = page->continue_token;
   }
 }
@@ -266,7 +283,7 @@ Result<void> Client::watch(const Resource& resource, const WatchOptions& options
       .add("fieldSelector", options.field_selector);
   query.add("resourceVersion", options.resource_version)
       .add("timeoutSeconds", std::to_string(options.server_timeout.count()));
-  if (options.bookmarks) query.add("allowWatchBookmarks", "true");
+  if (options.bookmarks || options.send_initial_events) query.add("allowWatchBookmarks", "true");
   if (options.send_initial_events)
     query.add("sendInitialEvents", "true").add("resourceVersionMatch", "NotOlderThan");
 
@@ -322,44 +339,50 @@ Result<void> Client::watch(const Resource& resource, const WatchOptions& options
 
 Result<Json> Client::create(const Resource& resource, std::string_view ns, const Json& object,
                             std::stop_token stop) const {
+  if (auto named = check_names(resource, ns, "", false); !named)
+    return std::unexpected(named.error());
   return impl_->call_json(
-      impl_->request("POST", resource.path(ns), object.dump(), "application/json"), stop);
+      impl_->request("POST", resource.path(ns), dump(object), "application/json"), stop);
 }
 
 Result<Json> Client::update(const Resource& resource, std::string_view ns, std::string_view name,
                             const Json& object, std::string_view subresource,
                             std::stop_token stop) const {
-  return impl_->call_json(impl_->request("PUT", resource.path(ns, name, subresource), object.dump(),
-                                         "application/json"),
-                          stop);
+  if (auto named = check_names(resource, ns, name); !named) return std::unexpected(named.error());
+  return impl_->call_json(
+      impl_->request("PUT", resource.path(ns, name, subresource), dump(object), "application/json"),
+      stop);
 }
 
 Result<Json> Client::patch(const Resource& resource, std::string_view ns, std::string_view name,
                            PatchType type, const Json& body, std::string_view subresource,
                            std::stop_token stop) const {
+  if (auto named = check_names(resource, ns, name); !named) return std::unexpected(named.error());
   const char* content_type = type == PatchType::kJson    ? "application/json-patch+json"
                              : type == PatchType::kMerge ? "application/merge-patch+json"
                                                          : "application/strategic-merge-patch+json";
   return impl_->call_json(
-      impl_->request("PATCH", resource.path(ns, name, subresource), body.dump(), content_type),
+      impl_->request("PATCH", resource.path(ns, name, subresource), dump(body), content_type),
       stop);
 }
 
 Result<Json> Client::apply(const Resource& resource, std::string_view ns, std::string_view name,
                            const Json& object, const ApplyOptions& options,
                            std::stop_token stop) const {
+  if (auto named = check_names(resource, ns, name); !named) return std::unexpected(named.error());
   Query query(resource.path(ns, name, options.subresource));
   query.add("fieldManager", options.field_manager);
   if (options.force) query.add("force", "true");
   if (options.dry_run) query.add("dryRun", "All");
   // JSON is YAML: https://kubernetes.io/docs/reference/using-api/server-side-apply/#serialization
-  return impl_->call_json(impl_->request("PATCH", std::move(query).text(), object.dump(),
+  return impl_->call_json(impl_->request("PATCH", std::move(query).text(), dump(object),
                                          "application/apply-patch+yaml"),
                           stop);
 }
 
 Result<void> Client::remove(const Resource& resource, std::string_view ns, std::string_view name,
                             const DeleteOptions& options, std::stop_token stop) const {
+  if (auto named = check_names(resource, ns, name); !named) return std::unexpected(named.error());
   Json body{{"apiVersion", "v1"}, {"kind", "DeleteOptions"}};
   if (!options.uid.empty()) body["preconditions"]["uid"] = options.uid;
   if (!options.resource_version.empty())
@@ -367,7 +390,7 @@ Result<void> Client::remove(const Resource& resource, std::string_view ns, std::
   if (!options.propagation.empty()) body["propagationPolicy"] = options.propagation;
   if (options.grace_period_seconds) body["gracePeriodSeconds"] = *options.grace_period_seconds;
   auto response = impl_->call(
-      impl_->request("DELETE", resource.path(ns, name), body.dump(), "application/json"), stop);
+      impl_->request("DELETE", resource.path(ns, name), dump(body), "application/json"), stop);
   if (!response) return std::unexpected(std::move(response.error()));
   return {};
 }

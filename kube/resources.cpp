@@ -1,5 +1,7 @@
 #include <kube/client.h>
 
+#include "url.h"
+
 namespace kube {
 
 std::string Resource::path(std::string_view ns, std::string_view name,
@@ -11,10 +13,10 @@ std::string Resource::path(std::string_view ns, std::string_view name,
   };
   if (namespaced && !ns.empty()) {
     add("namespaces");
-    add(ns);
+    add(percent_encoded(ns));
   }
   add(plural);
-  if (!name.empty()) add(name);
+  if (!name.empty()) add(percent_encoded(name));
   if (!subresource.empty()) add(subresource);
   return out;
 }

@@ -34,7 +34,7 @@ struct Resource {
     return group.empty() ? version : group + "/" + version;
   }
   // /apis/GROUP/VERSION/namespaces/NS/PLURAL[/NAME[/SUBRESOURCE]]; an empty `ns` of a namespaced
-  // kind: all namespaces.
+  // kind: all namespaces. `ns` and `name` are percent-encoded.
   [[nodiscard]] std::string path(std::string_view ns, std::string_view name = "",
                                  std::string_view subresource = "") const;
   bool operator==(const Resource&) const = default;
@@ -99,7 +99,8 @@ enum class PatchType { kJson, kMerge, kStrategicMerge };
 
 // Thread-safe. Each call has its deadline (`call_deadline`); `stop` ends it early. 429 and 503 with
 // Retry-After are returned as errors with `retry_after` set: the caller decides. A malformed body
-// is MalformedResponse, never an exception.
+// is MalformedResponse, never an exception. A call for one object without its name or namespace is
+// a 400 that never leaves the process.
 class Client {
  public:
   // `calls` and `watches` may be one transport; cpprestsdk wants them apart.
