@@ -12,8 +12,8 @@
 
 #include <kube/client.h>
 #include <kube/envtest.h>
+#include <kube/envtest_pki.h>
 
-#include "envtest_pki.h"
 #include "envtest_process.h"
 
 namespace kube {

@@ -1,5 +1,3 @@
-#include "envtest_pki.h"
-
 #include <array>
 #include <ctime>
 
@@ -8,6 +6,8 @@
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
+
+#include <kube/envtest_pki.h>
 
 namespace kube::envtest {
 

@@ -1,4 +1,4 @@
-// Certificates for envtest: a CA and leaves of it, ECDSA P-256, valid for a day.
+// Certificates for tests: a CA and leaves of it, ECDSA P-256, valid for a day.
 #pragma once
 
 #include <memory>
