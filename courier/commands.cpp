@@ -20,9 +20,6 @@ using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
 constexpr std::size_t kMaxReportText = 2000;  // the kubelet keeps 4 KiB
-// A tip is pushed while the session goes on once it has stood for this long, so that an undone
-// commit is not out already.
-constexpr auto kSettled = std::chrono::seconds(10);
 constexpr auto kRetryMost = std::chrono::seconds(60);
 
 std::string dumped(const json& value) {
@@ -85,8 +82,8 @@ int serve(const Config& config, const fs::path& self) {
       seen = tip;
       stands_since = Clock::now();
     }
-    const bool settled =
-        !tip.empty() && tip != courier.report().head && Clock::now() - stands_since >= kSettled;
+    const bool settled = !tip.empty() && tip != courier.report().head &&
+                         Clock::now() - stands_since >= std::chrono::seconds(config.settle_seconds);
     if (!settled || Clock::now() < not_before) continue;
     pause = tip == tried ? std::min<std::chrono::seconds>(kRetryMost, pause * 2)
                          : std::chrono::seconds(config.poll_seconds);

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
@@ -30,6 +32,44 @@ std::int64_t number(const nlohmann::json& json, const char* name, std::int64_t l
   return value;
 }
 
+// An absolute path.
+fs::path path(const nlohmann::json& json, const char* name, bool may_be_empty = false) {
+  fs::path value = text(json, name, may_be_empty);
+  if (!value.empty() && !value.is_absolute()) throw Wrong{name};
+  return value;
+}
+
+bool is_control(char c) {
+  return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+}
+
+// https://HOST[:PORT]/PATH without credentials.
+bool is_url(std::string_view url) {
+  constexpr std::string_view kScheme = "https://";
+  if (!url.starts_with(kScheme) || std::ranges::any_of(url, is_control)) return false;
+  if (url.find_first_of("@ ") != std::string_view::npos) return false;
+  const auto slash = url.find('/', kScheme.size());
+  return slash != std::string_view::npos && slash > kScheme.size() && slash + 1 < url.size();
+}
+
+// The short name of a branch or tag. Source: https://git-scm.com/docs/git-check-ref-format;
+// besides, nothing that an option or a refspec could be made of.
+bool is_ref_name(std::string_view name) {
+  if (name.empty() || name.size() > 244 || name == "@" || name == "HEAD") return false;
+  if (name.front() == '-' || name.front() == '+' || name.back() == '.') return false;
+  if (std::ranges::any_of(name, is_control)) return false;
+  if (name.find_first_of(" ~^:?*[\\") != std::string_view::npos) return false;
+  if (name.find("..") != std::string_view::npos || name.find("@{") != std::string_view::npos)
+    return false;
+  for (std::size_t at = 0; at <= name.size();) {
+    const std::size_t end = std::min(name.find('/', at), name.size());
+    const std::string_view part = name.substr(at, end - at);
+    if (part.empty() || part.front() == '.' || part.ends_with(".lock")) return false;
+    at = end + 1;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::expected<Config, std::string> load_config(const fs::path& file) {
@@ -41,25 +81,26 @@ std::expected<Config, std::string> load_config(const fs::path& file) {
   config.file = fs::absolute(file);
   try {
     config.url = text(json, "url");
-    if (!config.url.starts_with("https://") || config.url.find('@') != std::string::npos)
-      throw Wrong{"url"};
+    if (!is_url(config.url)) throw Wrong{"url"};
     config.ref = text(json, "ref");
     config.branch = text(json, "branch");
-    if (config.ref.starts_with('-') || config.branch.starts_with('-') ||
-        config.branch.find("..") != std::string::npos)
-      throw Wrong{"branch"};
+    if (!is_ref_name(config.ref)) throw Wrong{"ref"};
+    if (!is_ref_name(config.branch) || config.branch == config.ref) throw Wrong{"branch"};
     const std::string access = text(json, "access");
     if (access != "ReadOnly" && access != "ReadWrite") throw Wrong{"access"};
     config.read_only = access == "ReadOnly";
     config.username = text(json, "username", true);
-    config.token_file = text(json, "tokenFile", true);
-    config.ca_file = text(json, "caFile", true);
-    config.repository = text(json, "repository");
-    config.bundle = text(json, "bundle");
-    config.workspace = text(json, "workspace");
-    config.home = text(json, "home");
-    config.termination_log = text(json, "terminationLog");
+    if (std::ranges::any_of(config.username, is_control)) throw Wrong{"username"};
+    config.token_file = path(json, "tokenFile", true);
+    config.ca_file = path(json, "caFile", true);
+    config.repository = path(json, "repository");
+    config.bundle = path(json, "bundle");
+    config.workspace = path(json, "workspace");
+    config.home = path(json, "home");
+    config.termination_log = path(json, "terminationLog");
     config.poll_seconds = static_cast<int>(number(json, "pollSeconds", 1, 3600));
+    if (json.contains("settleSeconds"))
+      config.settle_seconds = static_cast<int>(number(json, "settleSeconds", 0, 3600));
     config.max_pack_bytes = number(json, "maxPackBytes", 1, 1LL << 40);
   } catch (const Wrong& wrong) {
     return std::unexpected(file.string() + ": " + wrong.field +

@@ -202,14 +202,15 @@ Client::Client(Config config, std::shared_ptr<Transport> calls, std::shared_ptr<
           Impl{std::move(config), std::move(calls), std::move(watches), call_deadline})) {}
 Client::~Client() = default;
 
-std::unique_ptr<Client> Client::connect(Config config, TransportKind kind) {
+std::unique_ptr<Client> Client::connect(Config config, TransportKind kind,
+                                        std::chrono::milliseconds call_deadline) {
   TransportOptions options;
   options.base_url = config.server;
   options.server_name = config.server_name;
   options.tls_material = config.tls_material;
   options.insecure_skip_verify = config.insecure_skip_verify;
   const auto make = kind == TransportKind::kCpprest ? make_cpprest_transport : make_beast_transport;
-  return std::make_unique<Client>(std::move(config), make(options), make(options));
+  return std::make_unique<Client>(std::move(config), make(options), make(options), call_deadline);
 }
 
 const Config& Client::config() const {

@@ -96,9 +96,14 @@ Certificate parse_certificate(const std::string& pem) {
   return Certificate(PEM_read_bio_X509(memory.get(), nullptr, nullptr, nullptr));
 }
 
+// Without a callback of its own OpenSSL would ask the terminal for an encrypted key's password.
+int no_password(char*, int, int, void*) {
+  return -1;
+}
+
 Key parse_key(const std::string& pem) {
   const Memory memory(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  return Key(PEM_read_bio_PrivateKey(memory.get(), nullptr, nullptr, nullptr));
+  return Key(PEM_read_bio_PrivateKey(memory.get(), nullptr, no_password, nullptr));
 }
 
 bool is_address(const std::string& name) {
@@ -111,6 +116,34 @@ WallClock::time_point time_of(const ASN1_TIME* time) {
   std::tm parts{};
   must(ASN1_TIME_to_tm(time, &parts) == 1, "time");
   return WallClock::from_time_t(timegm(&parts));
+}
+
+BundleState inspect_parsed(const Bundle& bundle, const std::vector<std::string>& names,
+                           WallClock::time_point now) {
+  BundleState state;
+  const Certificate leaf = parse_certificate(bundle.certificate);
+  const Key key = parse_key(bundle.key);
+  const Certificate authority = parse_certificate(bundle.authorities);
+  if (!leaf || !key || !authority) {
+    state.problem = "it is not valid PEM";
+    return state;
+  }
+  const auto begins = time_of(X509_get0_notBefore(leaf.get()));
+  state.expires = time_of(X509_get0_notAfter(leaf.get()));
+  state.due = now >= begins + (state.expires - begins) * 2 / 3;
+  if (X509_check_private_key(leaf.get(), key.get()) != 1) {
+    state.problem = "the key does not fit the certificate";
+  } else if (X509_verify(leaf.get(), X509_get0_pubkey(authority.get())) != 1) {
+    state.problem = "the certificate was not signed by its authority";
+  } else if (now < begins || now >= state.expires) {
+    state.problem = "the certificate is not valid now";
+  }
+  for (const std::string& name : names) {
+    const int held = is_address(name) ? X509_check_ip_asc(leaf.get(), name.c_str(), 0)
+                                      : X509_check_host(leaf.get(), name.c_str(), 0, 0, nullptr);
+    if (held != 1 && state.problem.empty()) state.problem = "the certificate does not name " + name;
+  }
+  return state;
 }
 
 }  // namespace
@@ -160,28 +193,10 @@ std::string first_certificate(const std::string& pem) {
 BundleState inspect(const Bundle& bundle, const std::vector<std::string>& names,
                     WallClock::time_point now) {
   BundleState state;
-  const Certificate leaf = parse_certificate(bundle.certificate);
-  const Key key = parse_key(bundle.key);
-  const Certificate authority = parse_certificate(bundle.authorities);
-  ERR_clear_error();
-  if (!leaf || !key || !authority) {
-    state.problem = "it is not valid PEM";
-    return state;
-  }
-  const auto begins = time_of(X509_get0_notBefore(leaf.get()));
-  state.expires = time_of(X509_get0_notAfter(leaf.get()));
-  state.due = now >= begins + (state.expires - begins) * 2 / 3;
-  if (X509_check_private_key(leaf.get(), key.get()) != 1) {
-    state.problem = "the key does not fit the certificate";
-  } else if (X509_verify(leaf.get(), X509_get0_pubkey(authority.get())) != 1) {
-    state.problem = "the certificate was not signed by its authority";
-  } else if (now < begins || now >= state.expires) {
-    state.problem = "the certificate is not valid now";
-  }
-  for (const std::string& name : names) {
-    const int held = is_address(name) ? X509_check_ip_asc(leaf.get(), name.c_str(), 0)
-                                      : X509_check_host(leaf.get(), name.c_str(), 0, 0, nullptr);
-    if (held != 1 && state.problem.empty()) state.problem = "the certificate does not name " + name;
+  try {
+    state = inspect_parsed(bundle, names, now);
+  } catch (const OpenSslFailed& error) {
+    state.problem = error.what();
   }
   ERR_clear_error();
   state.usable = state.problem.empty();

@@ -41,6 +41,12 @@ std::string data_of(const Json& secret, const char* key) {
                                                    : std::string();
 }
 
+Json data_of_bundle(const Bundle& bundle) {
+  return {{"ca.crt", encode_base64(bundle.authorities)},
+          {"tls.crt", encode_base64(bundle.certificate)},
+          {"tls.key", encode_base64(bundle.key)}};
+}
+
 Json secret_of(const KeeperOptions& options, const Bundle& bundle) {
   return {{"apiVersion", "v1"},
           {"kind", "Secret"},
@@ -49,10 +55,7 @@ Json secret_of(const KeeperOptions& options, const Bundle& bundle) {
             {"namespace", options.ns},
             {"labels", {{"app.kubernetes.io/managed-by", "palisade-webhook"}}}}},
           {"type", "kubernetes.io/tls"},
-          {"data",
-           {{"ca.crt", encode_base64(bundle.authorities)},
-            {"tls.crt", encode_base64(bundle.certificate)},
-            {"tls.key", encode_base64(bundle.key)}}}};
+          {"data", data_of_bundle(bundle)}};
 }
 
 void pause(std::chrono::milliseconds length, const std::stop_token& stop) {
@@ -87,14 +90,15 @@ std::expected<Bundle, std::string> CertificateKeeper::load_or_make(std::stop_tok
   auto made = make_bundle(options_.names, WallClock::now(), options_.validity,
                           state.usable ? held.authorities : std::string());
   if (!made) return made;
-  Json object = secret_of(options_, *made);
   kube::Result<Json> written;
   if (secret) {
-    object["metadata"]["resourceVersion"] = (*secret)["metadata"]["resourceVersion"];
+    // With the resourceVersion that was read: of two replicas one wins. What others wrote stays.
+    (*secret)["data"] = data_of_bundle(*made);
     written =
-        client_->update(kube::resources::kSecrets, options_.ns, options_.secret, object, "", stop);
+        client_->update(kube::resources::kSecrets, options_.ns, options_.secret, *secret, "", stop);
   } else {
-    written = client_->create(kube::resources::kSecrets, options_.ns, object, stop);
+    written =
+        client_->create(kube::resources::kSecrets, options_.ns, secret_of(options_, *made), stop);
   }
   if (written) return made;
   // Another replica was faster: its certificate is everybody's. It is read on the next look.
@@ -159,9 +163,9 @@ void CertificateKeeper::tick(std::stop_token stop) {
   }
   const auto trusted = trust(*bundle, stop);
   if (!trusted) {
+    // What was in place still is, as far as anyone knows: an API server that is away must not take
+    // the webhook out of its Service.
     if (!stop.stop_requested()) spdlog::warn("caBundle: {}", trusted.error());
-    const std::scoped_lock lock(mutex_);
-    in_place_ = false;
     return;
   }
   const std::scoped_lock lock(mutex_);

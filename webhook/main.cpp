@@ -55,10 +55,12 @@ int run(const Flags& flags) {
   const std::string ns = flags.ns.empty() ? config->namespace_ : flags.ns;
   const auto kind = flags.transport == "beast" ? kube::Client::TransportKind::kBeast
                                                : kube::Client::TransportKind::kCpprest;
+  const std::shared_ptr<const kube::Client> live =
+      kube::Client::connect(*config, kind, webhook::kLiveDeadline);
   const std::shared_ptr<const kube::Client> client =
       kube::Client::connect(std::move(*config), kind);
 
-  webhook::Namespaces namespaces(client);
+  webhook::Namespaces namespaces(client, live);
   namespaces.start();
   prometheus::Registry registry;
   auto& expiry = prometheus::BuildGauge()
@@ -80,19 +82,19 @@ int run(const Flags& flags) {
   keeping.names = {flags.service + "." + ns + ".svc",
                    flags.service + "." + ns + ".svc.cluster.local"};
   keeping.names.insert(keeping.names.end(), flags.extra_names.begin(), flags.extra_names.end());
-  kube::HttpServer* serving_now = nullptr;
+  // Before the keeper, whose thread hands it new certificates.
+  std::unique_ptr<kube::HttpServer> server;
   webhook::CertificateKeeper keeper(
       client, keeping, [&](const kube::ServingCertificate& certificate) {
-        if (auto set = serving_now->set_certificate(certificate); !set)
+        if (auto set = server->set_certificate(certificate); !set)
           spdlog::error("serving certificate: {}", set.error().message);
       });
   auto certificate = keeper.first(std::chrono::seconds(60));
   if (!certificate) throw std::runtime_error("no serving certificate: " + certificate.error());
   serving.tls = std::move(*certificate);
-  kube::HttpServer server(
+  server = std::make_unique<kube::HttpServer>(
       serving, [&](const kube::HttpRequest& request) { return reviewer.answer(request); });
-  serving_now = &server;
-  if (auto started = server.start(); !started) throw std::runtime_error(started.error().message);
+  if (auto started = server->start(); !started) throw std::runtime_error(started.error().message);
   keeper.start();
 
   std::atomic<bool> ending = false;
@@ -119,7 +121,7 @@ int run(const Flags& flags) {
     return {404, "text/plain", "try /metrics, /healthz or /readyz\n"};
   });
   if (auto started = metrics.start(); !started) throw std::runtime_error(started.error().message);
-  spdlog::info("palisade-webhook {} listens on port {}", PALISADE_VERSION, server.port());
+  spdlog::info("palisade-webhook {} listens on port {}", PALISADE_VERSION, server->port());
 
   sigset_t signals;
   sigemptyset(&signals);
@@ -131,7 +133,7 @@ int run(const Flags& flags) {
   spdlog::info("signal {}: draining", number);
   ending = true;
   std::this_thread::sleep_for(std::chrono::milliseconds(std::min(3000, flags.drain_seconds * 300)));
-  server.stop(std::chrono::seconds(flags.drain_seconds));
+  server->stop(std::chrono::seconds(flags.drain_seconds));
   metrics.stop(std::chrono::seconds(1));
   return 0;
 }

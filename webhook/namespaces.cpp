@@ -3,8 +3,21 @@
 namespace palisade::webhook {
 
 namespace {
-// Live reads hold a server thread; more than this at once are refused instead.
-constexpr int kMaxLiveReads = 4;
+// Live reads hold a server thread each; more than this at once are refused instead.
+constexpr int kMaxLiveReads = 2;
+
+class Slot {
+ public:
+  explicit Slot(std::atomic<int>& taken) : taken_(taken), granted_(++taken_ <= kMaxLiveReads) {}
+  ~Slot() { --taken_; }
+  Slot(const Slot&) = delete;
+  Slot& operator=(const Slot&) = delete;
+  [[nodiscard]] bool granted() const { return granted_; }
+
+ private:
+  std::atomic<int>& taken_;
+  const bool granted_;
+};
 }  // namespace
 
 Mode mode_of_labels(const kube::Json& ns) {
@@ -17,20 +30,20 @@ Mode mode_of_labels(const kube::Json& ns) {
                             : Mode::kAll;
 }
 
-Namespaces::Namespaces(std::shared_ptr<const kube::Client> client)
-    : client_(client), reflector_(client, kube::resources::kNamespaces, {}, {}) {}
+Namespaces::Namespaces(std::shared_ptr<const kube::Client> client,
+                       std::shared_ptr<const kube::Client> live)
+    : live_(std::move(live)), reflector_(std::move(client), kube::resources::kNamespaces, {}, {}) {}
 
 std::expected<Mode, std::string> Namespaces::mode(std::string_view ns) {
+  if (ns.empty()) return std::unexpected("the review names no namespace");
   if (!reflector_.has_synced())
     return std::unexpected("its view of the namespaces is not complete yet; try again in a moment");
   if (const auto known = reflector_.cache().get(ns)) return mode_of_labels(*known);
   // A namespace that was made a moment ago.
-  if (live_reads_.fetch_add(1) >= kMaxLiveReads) {
-    live_reads_.fetch_sub(1);
+  const Slot slot(live_reads_);
+  if (!slot.granted())
     return std::unexpected("too many unknown namespaces at once; try again in a moment");
-  }
-  auto live = client_->get(kube::resources::kNamespaces, "", ns);
-  live_reads_.fetch_sub(1);
+  const auto live = live_->get(kube::resources::kNamespaces, "", ns);
   if (!live) return std::unexpected("namespace " + std::string(ns) + ": " + live.error().text());
   return mode_of_labels(*live);
 }

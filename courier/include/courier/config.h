@@ -25,6 +25,9 @@ struct Config {
   fs::path home;           // the agent's HOME, made by the checkout
   fs::path termination_log;
   int poll_seconds = 2;
+  // A tip is pushed while the session goes on once it has stood for this long, so that a commit
+  // that is undone at once is not out already. The last delivery waits for nothing.
+  int settle_seconds = 10;
   std::int64_t max_pack_bytes = 512LL * 1024 * 1024;
 };
 

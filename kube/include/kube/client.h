@@ -113,7 +113,8 @@ class Client {
   enum class TransportKind { kCpprest, kBeast };
   // The usual way: transports made from `config`.
   [[nodiscard]] static std::unique_ptr<Client> connect(
-      Config config, TransportKind kind = TransportKind::kCpprest);
+      Config config, TransportKind kind = TransportKind::kCpprest,
+      std::chrono::milliseconds call_deadline = std::chrono::seconds(30));
 
   [[nodiscard]] const Config& config() const;
 

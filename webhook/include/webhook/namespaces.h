@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string_view>
 
@@ -12,6 +13,7 @@
 
 namespace palisade::webhook {
 
+inline constexpr std::chrono::milliseconds kLiveDeadline{1000};
 inline constexpr const char* kEnforceLabel = "palisade.dev/enforce";
 
 // The mode that a namespace's labels ask for; a value that is not known enforces all.
@@ -20,14 +22,17 @@ inline constexpr const char* kEnforceLabel = "palisade.dev/enforce";
 // Thread-safe.
 class Namespaces {
  public:
-  explicit Namespaces(std::shared_ptr<const kube::Client> client);
+  // The watch runs on `client`. `live` makes the reads that hold a review up, so its call deadline
+  // must be short: kLiveDeadline.
+  Namespaces(std::shared_ptr<const kube::Client> client, std::shared_ptr<const kube::Client> live);
   void start() { reflector_.start(); }
   [[nodiscard]] bool has_synced() const { return reflector_.has_synced(); }
-  // An error where the watch has not synced or the API server does not answer within a second.
+  // An error where the watch has not synced, the API server does not answer a live read, or too
+  // many of those are under way. "" is an error too: a pod has a namespace.
   [[nodiscard]] std::expected<Mode, std::string> mode(std::string_view ns);
 
  private:
-  const std::shared_ptr<const kube::Client> client_;
+  const std::shared_ptr<const kube::Client> live_;
   kube::Reflector reflector_;
   std::atomic<int> live_reads_{0};
 };

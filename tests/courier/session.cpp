@@ -1,0 +1,170 @@
+#include "session.h"
+
+#include <algorithm>
+#include <iterator>
+#include <stdexcept>
+#include <thread>
+
+#include <signal.h>
+
+namespace palisade::courier::testing {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string base64(std::string_view text) {
+  static constexpr char kDigits[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t at = 0; at < text.size(); at += 3) {
+    const std::string_view part = text.substr(at, 3);
+    unsigned bits = 0;
+    for (size_t i = 0; i < 3; ++i)
+      bits = bits << 8 | (i < part.size() ? static_cast<unsigned char>(part[i]) : 0U);
+    for (size_t i = 0; i < 4; ++i)
+      out += i <= part.size() ? kDigits[bits >> (18 - 6 * i) & 63] : '=';
+  }
+  return out;
+}
+
+}  // namespace
+
+Session::Session() {
+  for (const fs::path& path : {private_volume, seed, workspace, token_file.parent_path(),
+                               config_file.parent_path(), canary.parent_path()}) {
+    fs::create_directories(path);
+  }
+  write_file(token_file, kToken);
+  fs::permissions(token_file, fs::perms::owner_read | fs::perms::group_read);
+  write_file(termination_log, "");
+  write_file(payload(), "#!/bin/sh\n: > " + canary.string() + "\nexit 1\n");
+  fs::permissions(payload(), fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec |
+                                 fs::perms::others_read | fs::perms::others_exec);
+  config = {{"url", host.url()},
+            {"ref", "main"},
+            {"branch", kBranch},
+            {"access", "ReadWrite"},
+            {"username", kUser},
+            {"tokenFile", token_file.string()},
+            {"caFile", host.certificate().string()},
+            {"repository", (private_volume / "repo.git").string()},
+            {"bundle", (seed / "repo.bundle").string()},
+            {"workspace", repo.string()},
+            {"home", (workspace / ".home").string()},
+            {"terminationLog", termination_log.string()},
+            {"pollSeconds", 1},
+            {"settleSeconds", 0},
+            {"maxPackBytes", 64 << 20}};
+}
+
+Outcome Session::courier(const std::string& verb, Process::Options options) const {
+  write_file(config_file, config.dump(2));
+  options.environment = environment;
+  return run({PALISADE_COURIER, verb, "--config", config_file}, options);
+}
+
+void Session::serve() {
+  write_file(config_file, config.dump(2));
+  Process::Options options;
+  options.environment = environment;
+  options.out = out;
+  options.err = err;
+  process_ = std::make_unique<Process>(
+      Arguments{PALISADE_COURIER, "serve", "--config", config_file}, options);
+}
+
+bool Session::ready() const {
+  return courier("ready").code == 0;
+}
+
+void Session::start() {
+  serve();
+  if (!eventually([this] { return ready() || process_->wait(milliseconds(0)); }) || !ready()) {
+    throw std::runtime_error("the courier does not get ready: " + said() +
+                             read_file(termination_log));
+  }
+  const Outcome made = courier("checkout");
+  if (made.code != 0) throw std::runtime_error("checkout: " + made.err + made.out);
+}
+
+std::string Session::commit(std::string_view file, std::string_view content) const {
+  const fs::path path = repo / file;
+  fs::create_directories(path.parent_path());
+  write_file(path, content);
+  git_text(repo, {"add", "--all", "."});
+  git_text(repo, {"commit", "-qm", "Change " + std::string(file)});
+  return git_text(repo, {"rev-parse", "HEAD"});
+}
+
+std::string Session::prepare(std::string_view parent, std::string_view file,
+                             std::string_view content) const {
+  const Directory scratch;
+  write_file(scratch.path() / "content", content);
+  const std::string blob = git_text(repo, {"hash-object", "-w", scratch.path() / "content"});
+  const std::string before = git_text(repo, {"ls-tree", std::string(parent)});
+  write_file(scratch.path() / "tree",
+             before + "\n100644 blob " + blob + "\t" + std::string(file) + "\n");
+  // mktree reads its standard input.
+  Process::Options options;
+  options.directory = repo;
+  options.in = scratch.path() / "tree";
+  const Outcome tree = run({"git", "-c", "safe.directory=*", "mktree"}, options);
+  if (tree.code != 0) throw std::runtime_error("mktree: " + tree.err);
+  return git_text(repo, {"commit-tree", tree.out.substr(0, 40), "-p", std::string(parent), "-m",
+                         "Add " + std::string(file)});
+}
+
+void Session::set_tip(std::string_view text) const {
+  fs::create_directories((dot_git / kBranchRef).parent_path());
+  write_file(dot_git / kBranchRef, text);
+}
+
+fs::path Session::loose(std::string_view object) const {
+  return dot_git / "objects" / object.substr(0, 2) / object.substr(2);
+}
+
+bool Session::arrives(std::string_view commit, milliseconds limit) const {
+  return eventually([&] { return remote() == commit; }, limit);
+}
+
+void Session::some_polls() const {
+  std::this_thread::sleep_for(seconds(config.value("pollSeconds", 1)) * 2 + milliseconds(700));
+}
+
+Session::End Session::stop(milliseconds limit) {
+  process_->signal(SIGTERM);
+  return end(limit);
+}
+
+Session::End Session::end(milliseconds limit) {
+  if (!process_->wait(limit)) throw std::runtime_error("the courier does not end: " + said());
+  End end;
+  end.code = process_->code();
+  end.log = read_file(termination_log);
+  end.report = nlohmann::json::parse(end.log, nullptr, false);
+  if (end.report.is_discarded()) end.report = nullptr;
+  return end;
+}
+
+std::string Session::token_found_in(std::string_view token) const {
+  const std::string encoded = base64(std::string(kUser) + ":" + std::string(token));
+  const auto has = [&](const std::string& text) {
+    return text.find(token) != std::string::npos || text.find(encoded) != std::string::npos;
+  };
+  for (const auto& entry : fs::recursive_directory_iterator(
+           base.path(), fs::directory_options::skip_permission_denied)) {
+    if (!entry.is_regular_file() || entry.is_symlink()) continue;
+    if (entry.path() == token_file || entry.path() == base.path() / "host" / "credentials")
+      continue;
+    if (entry.file_size() > (256U << 20)) continue;  // sparse files of the tests
+    if (has(read_file(entry.path()))) return entry.path();
+  }
+  if (!host.refs().empty()) {
+    const Outcome all = git(host.repository(), {"log", "--all", "-p", "--text"});
+    if (has(all.out)) return "a commit on the git host";
+  }
+  return "";
+}
+
+}  // namespace palisade::courier::testing
