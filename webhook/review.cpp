@@ -49,6 +49,16 @@ bool object_at(const element& object, std::string_view key, element& out) {
          members.at_key(key).get(out) == simdjson::SUCCESS && !out.is_null();
 }
 
+// What a message may repeat of a review; never half a code point, as the answer must be UTF-8.
+std::string clipped(std::string_view text) {
+  constexpr std::size_t kMaxRepeated = 64;
+  if (text.size() <= kMaxRepeated) return std::string(text);
+  std::size_t end = kMaxRepeated;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U)
+    --end;
+  return std::string(text.substr(0, end)) + "...";
+}
+
 Outcome bad_request(std::string_view why) {
   Outcome outcome;
   outcome.status = 400;
@@ -142,16 +152,16 @@ void judge(const element& request, const policy::Settings& settings, const ModeL
   element resource;
   if (!object_at(request, "resource", resource)) return refuse("the review names no resource");
   if (!text_at(resource, "group").empty() || text_at(resource, "resource") != "pods") {
-    return refuse("only pods are judged here, not " + std::string(text_at(resource, "resource")) +
+    return refuse("only pods are judged here, not " + clipped(text_at(resource, "resource")) +
                   "; check the webhook's rules");
   }
   const std::string_view subresource = text_at(request, "subResource");
   if (!subresource.empty() && subresource != "ephemeralcontainers" && subresource != "resize") {
-    return refuse("pods/" + std::string(subresource) +
+    return refuse("pods/" + clipped(subresource) +
                   " is not judged here; check the webhook's rules");
   }
   if (outcome.operation != "CREATE" && outcome.operation != "UPDATE") {
-    return refuse("the operation \"" + std::string(text_at(request, "operation").substr(0, 32)) +
+    return refuse("the operation \"" + clipped(text_at(request, "operation")) +
                   "\"; check the webhook's rules");
   }
   element pod;
