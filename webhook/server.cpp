@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <map>
 
@@ -12,6 +13,21 @@
 namespace palisade::webhook {
 
 using Clock = std::chrono::steady_clock;
+
+namespace {
+
+// The media type alone, whatever its case and parameters (RFC 9110, 8.3.1).
+bool is_json(std::string_view content_type) {
+  constexpr std::string_view kJson = "application/json";
+  std::string_view type = content_type.substr(0, content_type.find(';'));
+  while (!type.empty() && (type.back() == ' ' || type.back() == '\t'))
+    type.remove_suffix(1);
+  return std::ranges::equal(type, kJson, [](char a, char b) {
+    return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
+  });
+}
+
+}  // namespace
 
 struct Reviewer::Impl {
   policy::Settings settings;
@@ -88,8 +104,7 @@ kube::HttpResponse Reviewer::answer(const kube::HttpRequest& request) {
   const std::string_view path = request.target.substr(0, request.target.find('?'));
   if (path != kValidatePath) return {404, kText, "reviews go to /validate\n"};
   if (request.method != "POST") return {405, kText, "reviews are sent by POST\n"};
-  if (!request.content_type.starts_with("application/json"))
-    return {415, kText, "reviews are application/json\n"};
+  if (!is_json(request.content_type)) return {415, kText, "reviews are application/json\n"};
   Outcome outcome = impl_->judge(request.body);
   if (outcome.status == 200 && !outcome.allowed)
     spdlog::info("denied: {}", outcome.body.substr(0, 2000));
