@@ -173,8 +173,16 @@ void CertificateKeeper::tick(std::stop_token stop) {
     in_place_ = true;
     return;
   }
-  if (!*trusted)
-    return;  // served on the next look, when the API servers have taken the new authority in
+  // Served on the look after this one, when the API servers have taken the new authority in,
+  // whichever replica wrote it. Where the caBundle has dropped what is served now, waiting would
+  // only lengthen the time in which nothing is trusted.
+  const bool seen_before = *trusted && *bundle == pending_;
+  const bool still_trusted =
+      bundle->authorities.find(first_certificate(served_.authorities)) != std::string::npos;
+  if (!seen_before && still_trusted) {
+    pending_ = std::move(*bundle);
+    return;
+  }
   serve_({bundle->certificate, bundle->key});
   served_ = std::move(*bundle);
   expires_ = inspect(served_, options_.names, WallClock::now()).expires;

@@ -58,7 +58,8 @@ struct KeeperOptions {
 
 // Owns a thread that keeps Secret, caBundle and serving certificate together. A new certificate is
 // served only after its authority has stood in the caBundle for one interval, so that no API server
-// meets one that it does not trust.
+// meets one that it does not trust; at once where the old one is trusted no more (its Secret was
+// deleted: how a leaked key is withdrawn).
 class CertificateKeeper {
  public:
   using Serve = std::function<void(const kube::ServingCertificate&)>;
@@ -85,6 +86,7 @@ class CertificateKeeper {
   const Serve serve_;
   mutable std::mutex mutex_;
   Bundle served_;
+  Bundle pending_;  // seen on the last look, to be served on the next
   bool in_place_ = false;
   WallClock::time_point expires_{};
   std::jthread thread_;
