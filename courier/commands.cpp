@@ -19,7 +19,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
-constexpr std::size_t kMaxReportText = 2000;  // the kubelet keeps 4 KiB
+// The kubelet keeps as much of a termination message and cuts the rest: half a JSON document says
+// nothing.
+constexpr std::size_t kMaxReport = 4096;
 constexpr auto kRetryMost = std::chrono::seconds(60);
 
 std::string dumped(const json& value) {
@@ -51,13 +53,18 @@ void log(const char* level, const std::string& message) {
 }
 
 void write_report(const Config& config, const Report& report) {
-  const json text{{"commits", report.commits},
-                  {"head", report.head},
-                  {"branch", config.branch},
-                  {"pushed", report.pushed},
-                  {"error", report.error.substr(0, kMaxReportText)}};
+  std::string text;
+  // What escapes take is known only once it is written.
+  for (std::size_t most = kMaxReport;; most = most * 3 / 4) {
+    text = dumped({{"commits", report.commits},
+                   {"head", report.head},
+                   {"branch", config.branch},
+                   {"pushed", report.pushed},
+                   {"error", report.error.substr(0, most)}});
+    if (text.size() <= kMaxReport || most == 0) break;
+  }
   std::ofstream out(config.termination_log, std::ios::trunc);
-  out << dumped(text);
+  out << text;
   if (!out.flush())
     log("error", config.termination_log.string() + ": the report cannot be written");
 }

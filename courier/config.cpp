@@ -101,6 +101,8 @@ std::expected<Config, std::string> load_config(const fs::path& file) {
     config.poll_seconds = static_cast<int>(number(json, "pollSeconds", 1, 3600));
     if (json.contains("settleSeconds"))
       config.settle_seconds = static_cast<int>(number(json, "settleSeconds", 0, 3600));
+    if (json.contains("finalSeconds"))
+      config.final_seconds = static_cast<int>(number(json, "finalSeconds", 1, 3600));
     config.max_pack_bytes = number(json, "maxPackBytes", 1, 1LL << 40);
   } catch (const Wrong& wrong) {
     return std::unexpected(file.string() + ": " + wrong.field +

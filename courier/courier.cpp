@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <sstream>
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -12,6 +13,14 @@ namespace palisade::courier {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+// For a step that depends on what the agent wrote; in the last delivery the push needs time too.
+constexpr std::chrono::seconds kStep{120};
+constexpr std::chrono::seconds kFinalStep{20};
+// Of a git that reads what the agent wrote; below the container's limit, so that the courier lives
+// to report it.
+constexpr std::int64_t kMaxMemory = 384LL * 1024 * 1024;
 constexpr const char* kSystemAuthorities = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kStartRef = "refs/palisade/start";
 constexpr const char* kPushedRef = "refs/palisade/pushed";
@@ -39,30 +48,62 @@ Courier::Courier(const Config& config, fs::path self)
       ca_bundle_(make_ca_bundle(config)),
       git_(config, "https", config.token_file.empty() ? fs::path() : std::move(self), ca_bundle_) {}
 
-std::expected<std::string, std::string> Courier::in_repository(std::vector<std::string> arguments,
-                                                               bool final) const {
+std::expected<GitResult, std::string> Courier::timed(GitRun run) const {
+  if (end_by_) {
+    const auto left = std::chrono::floor<std::chrono::seconds>(*end_by_ - Clock::now());
+    if (left.count() <= 0)
+      return std::unexpected("no time was left for git " + run.arguments.at(2));
+    run.deadline = std::min(run.deadline, left);
+    run.end_on_term = false;
+  }
+  return git_.run(run);
+}
+
+std::expected<std::string, std::string> Courier::in_repository(
+    std::vector<std::string> arguments) const {
   GitRun run;
   run.arguments = {"--git-dir", config_.repository.string()};
   run.arguments.insert(run.arguments.end(), std::make_move_iterator(arguments.begin()),
                        std::make_move_iterator(arguments.end()));
-  run.end_on_term = !final;
-  auto result = git_.run(run);
+  auto result = timed(std::move(run));
   if (!result) return std::unexpected(std::move(result.error()));
   return first_line(result->output);
 }
 
+std::expected<int, std::string> Courier::count(const std::string& tip) const {
+  auto counted = in_repository({"rev-list", "--count", start_ + ".." + tip});
+  if (!counted) return std::unexpected(std::move(counted.error()));
+  int commits = 0;
+  std::from_chars(counted->data(), counted->data() + counted->size(), commits);
+  return commits;
+}
+
 std::expected<void, std::string> Courier::prepare() {
-  if (fs::exists(config_.bundle)) {
-    auto start = in_repository({"rev-parse", "--verify", kStartRef});
-    if (!start) return std::unexpected(std::move(start.error()));
-    start_ = *start;
-    pushed_ = in_repository({"rev-parse", "--verify", kPushedRef}).value_or(start_);
-    return {};
+  for (const fs::path& file : {config_.token_file, config_.ca_file}) {
+    if (file.empty()) continue;
+    std::ifstream in(file, std::ios::binary);
+    if (!in) return std::unexpected(file.string() + ": cannot be read");
+    if (in.peek() == std::ifstream::traits_type::eof())
+      return std::unexpected(file.string() + ": is empty");
   }
-  return fetch();
+  if (!fs::exists(config_.bundle)) return fetch();
+  auto start = in_repository({"rev-parse", "--verify", kStartRef});
+  if (!start) return std::unexpected(std::move(start.error()));
+  start_ = *start;
+  // A courier that was killed may have left its lock.
+  fs::remove(config_.repository / (std::string(kPushedRef) + ".lock"));
+  pushed_ = in_repository({"rev-parse", "--verify", "--quiet", kPushedRef}).value_or(start_);
+  if (pushed_ == start_) return {};
+  auto commits = count(pushed_);
+  if (!commits) return std::unexpected(std::move(commits.error()));
+  report_.commits = *commits;
+  report_.head = pushed_;
+  report_.pushed = true;
+  return {};
 }
 
 std::expected<void, std::string> Courier::fetch() {
+  fs::remove_all(config_.repository);  // what a fetch that was cut short left
   GitRun init;
   init.arguments = {"init", "--quiet", "--bare", "--template=", config_.repository.string()};
   if (auto made = git_.run(init); !made) return std::unexpected(std::move(made.error()));
@@ -125,7 +166,10 @@ std::string Courier::tip() const {
 }
 
 void Courier::deliver(bool final) {
+  if (final) end_by_ = Clock::now() + std::chrono::seconds(config_.final_seconds);
   report_.error.clear();
+  report_.pushed = false;
+  if (config_.read_only) return;  // nothing is ever pushed: that is as asked
   const auto found = read_branch(config_.workspace, config_.branch);
   if (!found) {
     report_.error = "the branch cannot be read from the workspace: " + found.error();
@@ -140,60 +184,88 @@ void Courier::deliver(bool final) {
     report_.pushed = true;
     return;
   }
-  report_.pushed = false;
-  if (config_.read_only) {
-    report_.error.clear();  // nothing is ever pushed: that is as asked
-    return;
-  }
-  auto done = import(tip, final);
-  if (done) done = push(tip, final);
+  auto done = import(tip);
+  if (done) done = push(tip);
   if (!done) {
     report_.error = std::move(done.error());
     log("warn", report_.error);
   }
 }
 
-// Takes the commits over: git runs in our own repository alone, and sees the agent's objects as a
-// further object store by descriptor. What it packs is checked object by object (fsck) and link by
-// link as it is unpacked here.
-std::expected<void, std::string> Courier::import(const std::string& tip, bool final) {
-  auto objects = open_objects(config_.workspace);
-  if (!objects) return std::unexpected(std::move(objects.error()));
-  const std::string git_dir = config_.repository.string();
-  const fs::path pack = config_.repository.parent_path() / "import.pack";
-  GitRun gather;
-  gather.arguments = {"--git-dir", git_dir,    "pack-objects",          "--quiet",
-                      "--revs",    "--stdout", "--no-use-bitmap-index", "--delta-base-offset"};
-  gather.input = tip + "\n^" + start_ + "\n^" + pushed_ + "\n";
-  gather.environment = {
-      fmt::format("GIT_ALTERNATE_OBJECT_DIRECTORIES=/proc/self/fd/{}", objects->get())};
-  gather.inherit = objects->get();
-  gather.output_file = pack;
-  gather.max_output_bytes = config_.max_pack_bytes;
-  gather.deadline = std::chrono::seconds(final ? 20 : 120);
-  gather.end_on_term = !final;
-  auto gathered = git_.run(gather);
-  if (!gathered)
-    return std::unexpected("the commits cannot be read from the workspace: " + gathered.error());
+std::expected<std::vector<std::string>, std::string> Courier::missing(
+    const std::vector<std::string>& names) const {
+  std::vector<std::string> out;
+  if (names.empty()) return out;
+  GitRun run;
+  run.arguments = {"--git-dir", config_.repository.string(), "cat-file",
+                   "--batch-check=%(objectname)"};
+  for (const std::string& name : names)
+    run.input += name + "\n";
+  run.max_output_bytes = static_cast<std::int64_t>(names.size() + 1) * 64;
+  auto result = timed(std::move(run));
+  if (!result) return std::unexpected(std::move(result.error()));
+  std::istringstream lines(result->output);
+  for (std::string line; std::getline(lines, line);)
+    if (line.ends_with(" missing")) out.push_back(line.substr(0, 40));
+  return out;
+}
 
+// A pack of what is new up to `tip`. git runs in our own repository alone and sees a view of the
+// agent's objects as a further object store.
+std::expected<void, std::string> Courier::gather(const std::string& tip,
+                                                 const fs::path& pack) const {
+  const auto deadline =
+      end_by_ ? std::min(*end_by_, Clock::now() + kFinalStep) : Clock::now() + kStep;
+  auto objects = list_objects(config_.workspace);
+  if (!objects) return std::unexpected(std::move(objects.error()));
+  auto wanted = missing(objects->loose);
+  if (!wanted) return std::unexpected(std::move(wanted.error()));
+  const fs::path place = config_.repository.parent_path() / "agent-objects";
+  auto view = ObjectView::make(*objects, *wanted, place, config_.max_pack_bytes, deadline);
+  if (!view) return std::unexpected(std::move(view.error()));
+  GitRun run;
+  run.arguments = {
+      "--git-dir", config_.repository.string(), "pack-objects",       "--quiet", "--revs",
+      "--stdout",  "--no-use-bitmap-index",     "--delta-base-offset"};
+  run.input = tip + "\n^" + start_ + "\n^" + pushed_ + "\n";
+  run.environment = {"GIT_ALTERNATE_OBJECT_DIRECTORIES=" + place.string()};
+  run.inherit = view->descriptors();
+  run.output_file = pack;
+  run.max_output_bytes = config_.max_pack_bytes;
+  run.max_memory = kMaxMemory;
+  run.deadline = end_by_ ? kFinalStep : kStep;
+  if (auto gathered = timed(std::move(run)); !gathered)
+    return std::unexpected(gathered.error() +
+                           (objects->ignored.empty() ? "" : "ignored: " + objects->ignored));
+  return {};
+}
+
+// Takes the commits over: what was packed is checked object by object (fsck) and link by link as it
+// is unpacked here.
+std::expected<void, std::string> Courier::import(const std::string& tip) const {
+  // A git that was ended leaves half a pack.
+  for (const auto& entry : fs::directory_iterator(config_.repository / "objects" / "pack"))
+    if (entry.path().filename().string().starts_with("tmp_")) fs::remove(entry.path());
+  const fs::path pack = config_.repository.parent_path() / "import.pack";
+  if (auto gathered = gather(tip, pack); !gathered)
+    return std::unexpected("the commits cannot be read from the workspace: " + gathered.error());
   GitRun index;
-  index.arguments = {"--git-dir",  git_dir,
+  index.arguments = {"--git-dir",  config_.repository.string(),
                      "index-pack", "--stdin",
                      "--strict",   fmt::format("--max-input-size={}", config_.max_pack_bytes)};
   index.input_file = pack;
-  index.end_on_term = !final;
-  index.deadline = gather.deadline;
-  auto indexed = git_.run(index);
+  index.max_memory = kMaxMemory;
+  index.deadline = end_by_ ? kFinalStep : kStep;
+  auto indexed = timed(std::move(index));
   std::error_code ignored;  // overwritten next time
   fs::remove(pack, ignored);
   if (!indexed) return std::unexpected("the commits are not sound: " + indexed.error());
-  auto type = in_repository({"cat-file", "-t", tip}, final);
+  auto type = in_repository({"cat-file", "-t", tip});
   if (!type) return std::unexpected(std::move(type.error()));
   if (*type != "commit")
     return std::unexpected(fmt::format("the branch points to a {}, not to a commit", *type));
   for (const std::string& before : {start_, pushed_}) {
-    if (auto follows = in_repository({"merge-base", "--is-ancestor", before, tip}, final);
-        !follows) {
+    if (auto follows = in_repository({"merge-base", "--is-ancestor", before, tip}); !follows) {
       return std::unexpected(fmt::format(
           "commit {} does not follow {}: a push would have to be forced, which is never done", tip,
           before));
@@ -202,7 +274,7 @@ std::expected<void, std::string> Courier::import(const std::string& tip, bool fi
   return {};
 }
 
-std::expected<void, std::string> Courier::push(const std::string& tip, bool final) {
+std::expected<void, std::string> Courier::push(const std::string& tip) {
   GitRun run;
   run.arguments = {"--git-dir",
                    config_.repository.string(),
@@ -216,21 +288,19 @@ std::expected<void, std::string> Courier::push(const std::string& tip, bool fina
                    "--recurse-submodules=no",
                    config_.url,
                    tip + ":refs/heads/" + config_.branch};
-  run.deadline = std::chrono::seconds(final ? 30 : 120);
-  run.end_on_term = !final;
-  auto pushed = git_.run(run);
+  run.deadline = kStep;
+  auto pushed = timed(std::move(run));
   if (!pushed) return std::unexpected("the push was refused: " + pushed.error());
-  auto count = in_repository({"rev-list", "--count", start_ + ".." + tip}, final);
-  int commits = 0;
-  if (count) std::from_chars(count->data(), count->data() + count->size(), commits);
   pushed_ = tip;
-  report_.commits = commits;
   report_.head = tip;
   report_.pushed = true;
+  if (auto commits = count(tip))
+    report_.commits = *commits;
+  else
+    log("warn", commits.error());
   // Remembered for a restart of this container.
-  if (auto set = in_repository({"update-ref", kPushedRef, tip}, final); !set)
-    log("warn", set.error());
-  log("info", fmt::format("pushed {} ({} commits) to {}", tip, commits, config_.branch));
+  if (auto set = in_repository({"update-ref", kPushedRef, tip}); !set) log("warn", set.error());
+  log("info", fmt::format("pushed {} ({} commits) to {}", tip, report_.commits, config_.branch));
   return {};
 }
 

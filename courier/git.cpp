@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -22,19 +23,33 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kMaxError = 4096;
 constexpr std::size_t kMaxToken = 16 * 1024;
+constexpr std::size_t kLeastToken = 4;  // less is no secret, and would be found in any text
 
 // Given to every run. Nothing in a repository, in the surroundings or on the other side may make
 // git run a program, follow a redirect with the token, or trust a cache that the agent could have
 // written.
-constexpr const char* kFixed[] = {"core.hooksPath=/dev/null",   "core.fsmonitor=false",
-                                  "core.commitGraph=false",     "core.multiPackIndex=false",
-                                  "core.bigFileThreshold=16m",  "core.attributesFile=/dev/null",
-                                  "core.sshCommand=false",      "credential.helper=",
-                                  "http.followRedirects=false", "transfer.fsckObjects=true",
-                                  "submodule.recurse=false",    "fetch.recurseSubmodules=false",
-                                  "push.recurseSubmodules=no",  "gc.auto=0",
-                                  "maintenance.auto=false",     "pack.threads=1",
-                                  "pack.windowMemory=64m",      "pack.packSizeLimit=0",
+constexpr const char* kFixed[] = {"core.hooksPath=/dev/null",
+                                  "core.fsmonitor=false",
+                                  "core.commitGraph=false",
+                                  "core.multiPackIndex=false",
+                                  "core.bigFileThreshold=16m",
+                                  "core.attributesFile=/dev/null",
+                                  "core.sshCommand=false",
+                                  "credential.helper=",
+                                  "http.followRedirects=false",
+                                  "transfer.fsckObjects=true",
+                                  "submodule.recurse=false",
+                                  "fetch.recurseSubmodules=false",
+                                  "push.recurseSubmodules=no",
+                                  "gc.auto=0",
+                                  "maintenance.auto=false",
+                                  "pack.threads=1",
+                                  "pack.windowMemory=64m",
+                                  "pack.packSizeLimit=0",
+                                  "pack.deltaCacheSize=32m",
+                                  "core.deltaBaseCacheLimit=64m",
+                                  "core.packedGitWindowSize=32m",
+                                  "core.packedGitLimit=256m",
                                   "protocol.version=2"};
 
 bool term_is_pending() {
@@ -63,29 +78,71 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   return out;
 }
 
+void limit(int resource, std::int64_t most) {
+  const rlimit both{static_cast<rlim_t>(most), static_cast<rlim_t>(most)};
+  setrlimit(static_cast<__rlimit_resource_t>(resource), &both);
+}
+
 // In the child, after fork: only async-signal-safe calls.
 [[noreturn]] void become_git(char* const* argv, char* const* environment, int in, int out,
-                             int error, int inherit, rlim_t file_limit) {
+                             int error, const GitRun& run) {
   setpgid(0, 0);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   signal(SIGPIPE, SIG_DFL);
-  if (file_limit != RLIM_INFINITY) {
-    const rlimit limit{file_limit, file_limit};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
+  if (!run.output_file.empty()) limit(RLIMIT_FSIZE, run.max_output_bytes);
+  if (run.max_memory != 0) limit(RLIMIT_DATA, run.max_memory);
   dup2(in, STDIN_FILENO);
   dup2(out, STDOUT_FILENO);
   dup2(error, STDERR_FILENO);
-  if (inherit >= 0) fcntl(inherit, F_SETFD, 0);
+  for (const int descriptor : run.inherit)
+    fcntl(descriptor, F_SETFD, 0);
   execve("/usr/bin/git", argv, environment);
   _exit(127);
 }
 
-void keep_tail(std::string& text, std::string_view piece, std::size_t most) {
+// True when something was cut off its beginning.
+bool keep_tail(std::string& text, std::string_view piece, std::size_t most) {
   text.append(piece);
-  if (text.size() > most) text.erase(0, text.size() - most);
+  if (text.size() <= most) return false;
+  text.erase(0, text.size() - most);
+  return true;
+}
+
+std::string base64(std::string_view text) {
+  static constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (std::size_t at = 0; at < text.size(); at += 3) {
+    std::uint32_t bits = 0;
+    for (std::size_t i = at; i < at + 3; ++i)
+      bits = bits << 8 | (i < text.size() ? static_cast<unsigned char>(text[i]) : 0U);
+    for (std::size_t i = 0; i < 4; ++i)
+      out += at + i <= text.size() ? kDigits[bits >> (18 - 6 * i) & 63U] : '=';
+  }
+  return out;
+}
+
+// The token as it is and as HTTP carries it.
+void add_secrets(const Config& config, std::vector<std::string>& secrets) {
+  std::string token = read_token(config);
+  if (token.size() < kLeastToken) return;
+  secrets.push_back(token);
+  secrets.push_back(base64(config.username + ":" + token));
+}
+
+// The end of `text` without a secret or, where its beginning was cut off, a part of one.
+std::string scrubbed(std::string text, bool cut, const std::vector<std::string>& secrets) {
+  std::size_t longest = 1;
+  for (const std::string& secret : secrets) {
+    longest = std::max(longest, secret.size());
+    for (std::size_t at = text.find(secret); at != std::string::npos; at = text.find(secret, at))
+      text.replace(at, secret.size(), "***");
+  }
+  if (cut) text.erase(0, longest - 1);
+  keep_tail(text, {}, kMaxError);
+  return text;
 }
 
 }  // namespace
@@ -103,15 +160,6 @@ Git::Git(const Config& config, std::string protocols, fs::path self, fs::path ca
                          (self.empty() ? std::string("/bin/false") : self.string()));
   environment_.push_back("PALISADE_COURIER_CONFIG=" + config.file.string());  // for the askpass
   if (!ca_bundle.empty()) environment_.push_back("GIT_SSL_CAINFO=" + ca_bundle.string());
-}
-
-std::string Git::scrubbed(std::string text) const {
-  const std::string token = read_token(config_);
-  for (std::size_t at = token.size() < 4 ? std::string::npos : text.find(token);
-       at != std::string::npos; at = text.find(token)) {
-    text.replace(at, token.size(), "***");
-  }
-  return text;
 }
 
 std::expected<GitResult, std::string> Git::run(const GitRun& run) const {
@@ -147,15 +195,18 @@ std::expected<GitResult, std::string> Git::run(const GitRun& run) const {
   if (child < 0) return std::unexpected(fmt::format("fork: {}", std::strerror(errno)));
   if (child == 0) {
     become_git(argv.data(), envp.data(), in.read.get(), file.valid() ? file.get() : out.write.get(),
-               error.write.get(), run.inherit,
-               file.valid() ? static_cast<rlim_t>(run.max_output_bytes) : RLIM_INFINITY);
+               error.write.get(), run);
   }
   in.read = Descriptor();
   out.write = Descriptor();
   error.write = Descriptor();
   fcntl(in.write.get(), F_SETFL, O_NONBLOCK);
 
+  // Before and after: the token may rotate meanwhile.
+  std::vector<std::string> secrets;
+  add_secrets(config_, secrets);
   GitResult result;
+  bool cut = false;
   std::string why_ended;
   std::size_t written = 0;
   const auto deadline = Clock::now() + run.deadline;
@@ -197,7 +248,8 @@ std::expected<GitResult, std::string> Git::run(const GitRun& run) const {
       if (count <= 0) {
         error.read = Descriptor();
       } else {
-        keep_tail(result.error, {buffer.data(), static_cast<std::size_t>(count)}, kMaxError);
+        cut |= keep_tail(result.error, {buffer.data(), static_cast<std::size_t>(count)},
+                         kMaxError + 4 * kMaxToken);
       }
     }
   }
@@ -205,17 +257,20 @@ std::expected<GitResult, std::string> Git::run(const GitRun& run) const {
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (!why_ended.empty()) return std::unexpected(fmt::format("git {} {}", what, why_ended));
+  add_secrets(config_, secrets);
+  result.error = scrubbed(std::move(result.error), cut, secrets);
   if (WIFSIGNALED(status)) {
     if (WTERMSIG(status) == SIGXFSZ)
       return std::unexpected(
           fmt::format("git {}: larger than {} bytes", what, run.max_output_bytes));
-    return std::unexpected(fmt::format("git {} was ended by signal {}: {}", what, WTERMSIG(status),
-                                       scrubbed(result.error)));
+    return std::unexpected(
+        fmt::format("git {} was ended by signal {}: {}", what, WTERMSIG(status), result.error));
   }
   result.code = WEXITSTATUS(status);
   if (result.code != 0)
-    return std::unexpected(scrubbed(
-        fmt::format("git {}: {}", what, result.error.empty() ? result.output : result.error)));
+    return std::unexpected(
+        fmt::format("git {}: {}", what,
+                    result.error.empty() ? scrubbed(result.output, false, secrets) : result.error));
   return result;
 }
 

@@ -44,7 +44,7 @@ TEST(Serve, PushesWhatTheAgentCommits) {
       (json{
           {"commits", 2}, {"head", second}, {"branch", kBranch}, {"pushed", true}, {"error", ""}}));
   EXPECT_EQ(session.host.refs(),
-            second + " commit\t" + kBranchRef + "\n" + main + " commit\trefs/heads/main")
+            main + " commit\trefs/heads/main\n" + second + " commit\t" + kBranchRef)
       << "no other ref";
   EXPECT_EQ(session.token_found_in(), "");
   EXPECT_FALSE(session.process().group_alive());
@@ -101,7 +101,7 @@ TEST(Serve, OnlyTheBranchIsPushed) {
   ASSERT_TRUE(session.arrives(tip)) << session.said();
   session.stop();
   EXPECT_EQ(session.host.refs(),
-            tip + " commit\t" + kBranchRef + "\n" + main + " commit\trefs/heads/main");
+            main + " commit\trefs/heads/main\n" + tip + " commit\t" + kBranchRef);
 }
 
 TEST(Serve, ATipThatDoesNotStandIsNotPushedWhileTheSessionGoesOn) {

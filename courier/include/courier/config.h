@@ -28,6 +28,9 @@ struct Config {
   // A tip is pushed while the session goes on once it has stood for this long, so that a commit
   // that is undone at once is not out already. The last delivery waits for nothing.
   int settle_seconds = 10;
+  // All of the last delivery, below the pod's terminationGracePeriodSeconds: whatever hangs, the
+  // report is written.
+  int final_seconds = 50;
   std::int64_t max_pack_bytes = 512LL * 1024 * 1024;
 };
 

@@ -1,8 +1,11 @@
 // The courier's commands: serve (fetch, hand out, push), checkout, ready.
 #pragma once
 
+#include <chrono>
 #include <expected>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <courier/config.h>
 #include <courier/git.h>
@@ -10,10 +13,10 @@
 namespace palisade::courier {
 
 struct Report {
-  int commits = 0;   // pushed in this session
-  std::string head;  // last pushed commit
-  bool pushed = false;
-  std::string error;  // why the last work is not pushed; "" where it is
+  int commits = 0;      // pushed in this session
+  std::string head;     // last pushed commit
+  bool pushed = false;  // nothing that the agent committed is left behind
+  std::string error;    // why the last work is not pushed; "" where it is
 };
 
 // The repository between the git host and the agent. One thread.
@@ -23,7 +26,8 @@ class Courier {
 
   // Fetches the start commit and writes the bundle, unless that was done before a restart.
   [[nodiscard]] std::expected<void, std::string> prepare();
-  // Takes over what the agent has committed and pushes it. `final`: SIGTERM no longer ends git.
+  // Takes over what the agent has committed and pushes it. `final`: SIGTERM no longer ends git,
+  // Config::final_seconds do.
   void deliver(bool final);
   // The branch's tip in the agent's clone now; "" where there is none.
   [[nodiscard]] std::string tip() const;
@@ -31,16 +35,25 @@ class Courier {
 
  private:
   [[nodiscard]] std::expected<void, std::string> fetch();
-  [[nodiscard]] std::expected<void, std::string> import(const std::string& tip, bool final);
-  [[nodiscard]] std::expected<void, std::string> push(const std::string& tip, bool final);
+  [[nodiscard]] std::expected<void, std::string> gather(const std::string& tip,
+                                                        const fs::path& pack) const;
+  [[nodiscard]] std::expected<void, std::string> import(const std::string& tip) const;
+  [[nodiscard]] std::expected<void, std::string> push(const std::string& tip);
   [[nodiscard]] std::expected<std::string, std::string> in_repository(
-      std::vector<std::string> arguments, bool final = false) const;
+      std::vector<std::string> arguments) const;
+  // git within what is left of the last delivery, where that is under way.
+  [[nodiscard]] std::expected<GitResult, std::string> timed(GitRun run) const;
+  [[nodiscard]] std::expected<int, std::string> count(const std::string& tip) const;
+  // Those of the names that the repository does not have yet.
+  [[nodiscard]] std::expected<std::vector<std::string>, std::string> missing(
+      const std::vector<std::string>& names) const;
 
   const Config& config_;
   const fs::path ca_bundle_;
   const Git git_;
   std::string start_;   // where the session began
   std::string pushed_;  // the remote branch's tip as we know it; start_ if nothing was pushed
+  std::optional<std::chrono::steady_clock::time_point> end_by_;  // of the last delivery
   Report report_;
 };
 

@@ -21,8 +21,9 @@ struct GitRun {
   std::int64_t max_output_bytes = 1 << 20;  // more ends the run with an error
   std::vector<std::string> environment;     // NAME=VALUE beside the fixed ones
   std::chrono::seconds deadline{300};
-  int inherit = -1;         // a descriptor that git may use (/proc/self/fd/N), or -1
-  bool end_on_term = true;  // a pending SIGTERM ends it
+  std::vector<int> inherit;     // descriptors that git may use (/proc/self/fd/N)
+  std::int64_t max_memory = 0;  // bytes of its own memory; 0: no limit
+  bool end_on_term = true;      // a pending SIGTERM ends it
 };
 
 struct GitResult {
@@ -42,8 +43,6 @@ class Git {
   [[nodiscard]] std::expected<GitResult, std::string> run(const GitRun& run) const;
 
  private:
-  [[nodiscard]] std::string scrubbed(std::string text) const;
-
   const Config& config_;
   std::vector<std::string> environment_;
 };

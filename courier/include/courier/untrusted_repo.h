@@ -2,10 +2,13 @@
 // link in it is followed.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <expected>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace palisade::courier {
 
@@ -33,8 +36,37 @@ class Descriptor {
 [[nodiscard]] std::expected<std::optional<std::string>, std::string> read_branch(
     const std::filesystem::path& workspace, const std::string& branch);
 
-// .git/objects as a descriptor; the name may be replaced afterwards, what was opened stays.
-[[nodiscard]] std::expected<Descriptor, std::string> open_objects(
+// What .git/objects holds, by name.
+struct AgentObjects {
+  Descriptor directory;            // .git/objects; its name may be replaced, what was opened stays
+  std::vector<std::string> loose;  // object names
+  std::vector<std::string> packs;  // pack-HEX, the .pack and the .idx being there
+  std::string ignored;  // something that git would follow and the courier does not; "" where none
+};
+[[nodiscard]] std::expected<AgentObjects, std::string> list_objects(
     const std::filesystem::path& workspace);
+
+// The agent's objects as git is shown them: a directory of the courier's own with a copy of each
+// loose object and, for the packs, links to descriptors of files that were seen to be regular. So
+// git meets no alternates, no link and no pipe of the agent's, whatever is swapped meanwhile.
+class ObjectView {
+ public:
+  // `most`: bytes of all copies together. Replaces what is at `place`.
+  [[nodiscard]] static std::expected<ObjectView, std::string> make(
+      AgentObjects& objects, const std::vector<std::string>& loose, std::filesystem::path place,
+      std::int64_t most, std::chrono::steady_clock::time_point deadline);
+  ObjectView(ObjectView&&) = default;
+  ObjectView& operator=(ObjectView&&) = delete;
+  ObjectView(const ObjectView&) = delete;
+  ObjectView& operator=(const ObjectView&) = delete;
+  ~ObjectView();
+  // git must inherit them.
+  [[nodiscard]] std::vector<int> descriptors() const;
+
+ private:
+  explicit ObjectView(std::filesystem::path place) : place_(std::move(place)) {}
+  std::filesystem::path place_;  // empty once moved from
+  std::vector<Descriptor> packs_;
+};
 
 }  // namespace palisade::courier
