@@ -1,5 +1,5 @@
-// A server that does to HTTP/1.1 over TLS (or plain TCP) exactly what a test says, byte by byte: the
-// peer that the transports must survive. Link Boost::boost, OpenSSL::SSL, Threads::Threads.
+// A server that does to HTTP/1.1 over TLS (or plain TCP) exactly what a test says, byte by byte:
+// the peer that the transports must survive. Link Boost::boost, OpenSSL::SSL, Threads::Threads.
 #pragma once
 
 #include <atomic>
@@ -91,7 +91,11 @@ class Peer {
       pending_.clear();
   }
   void close() {  // with TLS's close_notify
-    if (tls_) SSL_shutdown(tls_->native_handle()), flush();
+    error_code ignored;
+    if (tls_) {
+      socket_.non_blocking(true, ignored);  // the client's own close_notify is not waited for
+      tls_->shutdown(ignored);
+    }
     cut();
   }
   void cut() {  // without
@@ -146,21 +150,13 @@ class Peer {
     pending_.append(bytes, got);
     return !ec;
   }
-  // Sends what SSL_shutdown() has put into asio's buffer: an asio shutdown would wait for the answer.
-  void flush() {
-    BIO* out = SSL_get_wbio(tls_->native_handle());
-    (void)out;
-    error_code ignored;
-    tls_->shutdown(ignored);
-  }
-
   tcp::socket socket_;
   std::optional<asio::ssl::stream<tcp::socket&>> tls_;
   std::string pending_;
 };
 
-// Accepts until destroyed; each connection runs `script(peer, number)` (numbers from 0) on a thread of its
-// own, after a successful handshake. The destructor cuts what is open and joins.
+// Accepts until destroyed; each connection runs `script(peer, number)` (numbers from 0) on a thread
+// of its own, after a successful handshake. The destructor cuts what is open and joins.
 class Server {
  public:
   using Script = std::function<void(Peer&, int)>;
@@ -168,18 +164,17 @@ class Server {
   explicit Server(Options options, Script script)
       : options_(std::move(options)),
         script_(std::move(script)),
-        acceptor_(io_, tcp::endpoint(options_.ipv6
-                                         ? asio::ip::address(asio::ip::address_v6::loopback())
-                                         : asio::ip::address(asio::ip::address_v4::loopback()),
-                                     0)) {
+        acceptor_(io_,
+                  tcp::endpoint(options_.ipv6 ? asio::ip::address(asio::ip::address_v6::loopback())
+                                              : asio::ip::address(asio::ip::address_v4::loopback()),
+                                0)) {
     if (options_.identity) {
       context_.emplace(asio::ssl::context::tls_server);
       context_->use_certificate_chain(asio::buffer(options_.identity->certificate));
       context_->use_private_key(asio::buffer(options_.identity->key), asio::ssl::context::pem);
       if (!options_.client_ca.empty()) {
         context_->add_certificate_authority(asio::buffer(options_.client_ca));
-        context_->set_verify_mode(asio::ssl::verify_peer |
-                                  asio::ssl::verify_fail_if_no_peer_cert);
+        context_->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
       }
     }
     port_ = acceptor_.local_endpoint().port();
