@@ -75,11 +75,13 @@ struct Child {
 };
 
 // Puts one object right: applies it where it is missing or differs, and takes away what others have
-// put into `section` (spec or data).
+// put into `section` (spec or data). A section is ours alone: one label more in a selector, or an
+// endPort in a rule, changes what a policy means.
 void repair(Plan& plan, const kube::Resource& resource, const kube::ObjectPtr& found,
             const Json& wanted, const char* section) {
   const std::string name = wanted["metadata"]["name"];
-  if (!found || !covers(*found, wanted))
+  if (!found || !covers(*found, wanted) ||
+      (section != nullptr && child(*found, section) != wanted[section]))
     plan.actions.push_back({ActionKind::kApply, &resource, name, {}, wanted});
   if (!found || section == nullptr) return;
   Json extra = Json::object();
@@ -106,8 +108,10 @@ bool narrows(const kube::ObjectPtr& found, const Json& wanted) {
   });
 }
 
-// The mutable fields of a pod that somebody may have changed under us.
+// The mutable fields of a pod that somebody may have changed under us. Its labels are what the
+// NetworkPolicy and the webhook know it by.
 bool altered(const Json& pod, const Json& wanted) {
+  if (!covers(child(pod["metadata"], "labels"), wanted["metadata"]["labels"])) return true;
   if (child(pod["spec"], "activeDeadlineSeconds") != wanted["spec"]["activeDeadlineSeconds"])
     return true;
   for (const char* list : {"initContainers", "containers"}) {
@@ -338,8 +342,9 @@ class Decision {
   void keep_network(const Json& network, const Json& pod) {
     const bool intended = annotation(*seen_.pod, kNetworkHashAnnotation) ==
                           pod["metadata"]["annotations"][kNetworkHashAnnotation];
-    if (same_network(seen_.network_policy, network)) return;
-    if (intended || narrows(seen_.network_policy, network)) {
+    // What is no network (labels, owners) is put right at any time.
+    if (intended || same_network(seen_.network_policy, network) ||
+        narrows(seen_.network_policy, network)) {
       repair(plan_, kube::resources::kNetworkPolicies, seen_.network_policy, network, "spec");
     } else {
       remove(kube::resources::kPods, w_.agent_object(), seen_.pod);
