@@ -9,13 +9,12 @@ from typing import Any
 
 from e2e.harness.shell import ROOT
 
-BASE_IMAGE = "localhost/palisade/aider:dev"
-
 
 def good_pod(name: str, namespace: str) -> dict[str, Any]:
-    """tests/fixtures/good_pod.json under another name: compliant with every control."""
+    """tests/fixtures/good_pod.json under another name: compliant with every control. Its ServiceAccount is the namespace's own."""
     pod = json.loads((ROOT / "tests" / "fixtures" / "good_pod.json").read_text())
     pod["metadata"] = {"name": name, "namespace": namespace, "labels": pod["metadata"].get("labels", {})}
+    del pod["spec"]["serviceAccountName"]
     return pod
 
 
@@ -45,6 +44,11 @@ def _host_path(pod: dict[str, Any]) -> None:
     pod["spec"].setdefault("volumes", []).append({"name": "host", "hostPath": {"path": "/"}})
 
 
+def _host_network(pod: dict[str, Any]) -> None:
+    pod["spec"]["hostNetwork"] = True
+    del pod["spec"]["hostUsers"]  # the API server itself refuses the two together
+
+
 def _no_memory_limit(pod: dict[str, Any]) -> None:
     del _container(pod)["resources"]["limits"]["memory"]
 
@@ -66,7 +70,7 @@ WEAKENED: list[tuple[str, str, str, Breakage]] = [
     ("privilege escalation", "no-privilege-escalation", "allowPrivilegeEscalation", _set("c.securityContext.allowPrivilegeEscalation", True)),
     ("a capability added", "drop-all-capabilities", "capabilities", _set("c.securityContext.capabilities", {"drop": ["ALL"], "add": ["NET_ADMIN"]})),
     ("seccomp off", "seccomp-profile", "seccompProfile", _set("c.securityContext.seccompProfile", {"type": "Unconfined"})),
-    ("host network", "no-host-namespaces", "hostNetwork", _set("hostNetwork", True)),
+    ("host network", "no-host-namespaces", "hostNetwork", _host_network),
     ("a host path", "volume-types", "volumes", _host_path),
     ("an API token", "no-service-account-token", "automountServiceAccountToken", _set("automountServiceAccountToken", True)),
     ("no memory limit", "resource-limits", "memory", _no_memory_limit),

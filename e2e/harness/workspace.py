@@ -38,10 +38,11 @@ def manifest(name: str, namespace: str, url: str, *, message: str | None, files:
 
 
 def create_namespace(name: str, token: str | None, labels: dict[str, str] | None = None) -> None:
-    objects: list[dict[str, Any]] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}}]
+    """An empty namespace, whatever an earlier run left in it; with `token` its Secret git-token."""
+    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}})
+    kubectl("delete", "agentworkspaces,pods,secrets,resourcequotas", "--all", "-n", name, "--timeout=150s", timeout=180)
     if token is not None:
-        objects.append(git_secret(name, token))
-    apply(*objects)
+        apply(git_secret(name, token))
 
 
 def git_secret(namespace: str, token: str) -> dict[str, Any]:

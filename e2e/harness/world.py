@@ -89,6 +89,12 @@ def load_images() -> None:
     run([str(ROOT / "e2e/cluster/image"), "load", BASE_IMAGE, f"{CONTROL_PLANE}:dev", AGENT_IMAGE], timeout=300)
 
 
+def image_stamp(reference: str) -> str:
+    """What e2e/cluster/image wrote down when it built the image: another text for other content."""
+    name = reference.removeprefix("localhost/").replace("/", "_").replace(":", "_")
+    return (settings.IMAGES / f"{name}.tar.stamp").read_text().strip()
+
+
 def start_llm() -> None:
     apply(*_llm_objects())
     kubectl("rollout", "status", "deployment/llm", "-n", "llm", "--timeout=120s", timeout=130)
@@ -98,6 +104,8 @@ def install_palisade() -> str:
     """helm upgrade --install of the chart; returns what Helm printed."""
     values = {
         "image": {"repository": CONTROL_PLANE, "tag": "dev"},
+        # The tag stays the same when the image is built anew; its stamp rolls the pods.
+        "podAnnotations": {"palisade.dev/image-stamp": image_stamp(f"{CONTROL_PLANE}:dev")},
         "agentImage": AGENT_IMAGE,
         "llmGateways": [{"name": "default", "url": "http://llm.llm.svc:8080/v1"}],
         "webhook": {"replicas": 1},

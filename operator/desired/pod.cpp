@@ -85,7 +85,10 @@ std::string shell_quoted(const std::string& word) {
 }
 
 Json aider_command(const Workspace& w) {
-  Json command{"aider",
+  // An init as PID 1: the kernel drops a SIGTERM that PID 1 does not handle, and Aider does not.
+  Json command{"/usr/bin/tini",
+               "--",
+               "aider",
                "--no-check-update",
                "--analytics-disable",
                "--no-show-model-warnings",
