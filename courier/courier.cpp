@@ -59,9 +59,10 @@ std::expected<GitResult, std::string> Courier::timed(GitRun run) const {
   return git_.run(run);
 }
 
-std::expected<std::string, std::string> Courier::in_repository(
-    std::vector<std::string> arguments) const {
+std::expected<std::string, std::string> Courier::in_repository(std::vector<std::string> arguments,
+                                                               bool end_on_term) const {
   GitRun run;
+  run.end_on_term = end_on_term;
   run.arguments = {"--git-dir", config_.repository.string()};
   run.arguments.insert(run.arguments.end(), std::make_move_iterator(arguments.begin()),
                        std::make_move_iterator(arguments.end()));
@@ -71,7 +72,7 @@ std::expected<std::string, std::string> Courier::in_repository(
 }
 
 std::expected<int, std::string> Courier::count(const std::string& tip) const {
-  auto counted = in_repository({"rev-list", "--count", start_ + ".." + tip});
+  auto counted = in_repository({"rev-list", "--count", start_ + ".." + tip}, false);
   if (!counted) return std::unexpected(std::move(counted.error()));
   int commits = 0;
   std::from_chars(counted->data(), counted->data() + counted->size(), commits);
@@ -184,12 +185,14 @@ void Courier::deliver(bool final) {
     report_.pushed = true;
     return;
   }
-  auto done = import(tip);
-  if (done) done = push(tip);
-  if (!done) {
-    report_.error = std::move(done.error());
-    log("warn", report_.error);
+  try {
+    auto done = import(tip);
+    if (done) done = push(tip);
+    if (!done) report_.error = std::move(done.error());
+  } catch (const fs::filesystem_error& error) {  // a full volume, say
+    report_.error = error.what();
   }
+  if (!report_.error.empty()) log("warn", report_.error);
 }
 
 std::expected<std::vector<std::string>, std::string> Courier::missing(
@@ -266,6 +269,8 @@ std::expected<void, std::string> Courier::import(const std::string& tip) const {
     return std::unexpected(fmt::format("the branch points to a {}, not to a commit", *type));
   for (const std::string& before : {start_, pushed_}) {
     if (auto follows = in_repository({"merge-base", "--is-ancestor", before, tip}); !follows) {
+      // Its answer is an exit code alone; words are trouble.
+      if (!follows.error().ends_with(": ")) return std::unexpected(std::move(follows.error()));
       return std::unexpected(fmt::format(
           "commit {} does not follow {}: a push would have to be forced, which is never done", tip,
           before));
@@ -291,6 +296,7 @@ std::expected<void, std::string> Courier::push(const std::string& tip) {
   run.deadline = kStep;
   auto pushed = timed(std::move(run));
   if (!pushed) return std::unexpected("the push was refused: " + pushed.error());
+  // What is pushed must be counted and remembered even if SIGTERM has come by now.
   pushed_ = tip;
   report_.head = tip;
   report_.pushed = true;
@@ -299,7 +305,8 @@ std::expected<void, std::string> Courier::push(const std::string& tip) {
   else
     log("warn", commits.error());
   // Remembered for a restart of this container.
-  if (auto set = in_repository({"update-ref", kPushedRef, tip}); !set) log("warn", set.error());
+  if (auto set = in_repository({"update-ref", kPushedRef, tip}, false); !set)
+    log("warn", set.error());
   log("info", fmt::format("pushed {} ({} commits) to {}", tip, report_.commits, config_.branch));
   return {};
 }

@@ -59,26 +59,26 @@ struct GitHost::Server {
   std::string address;
   fs::path log;
 
-  Server(const fs::path& directory, const std::string& name, const std::string& thief)
-      : log(directory / (name + ".log")) {
+  Server(const fs::path& directory, const std::string& name) : log(directory / (name + ".log")) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe failed");
     input = ends[1];
     const Certificate& certificate = shared_certificate();
-    Arguments arguments{PALISADE_GIT_HTTP_SERVER,
-                        "--root",
-                        directory / "repositories",
-                        "--certificate",
-                        certificate.certificate,
-                        "--key",
-                        certificate.key,
-                        "--credentials",
-                        directory / "credentials",
-                        "--log",
-                        log,
-                        "--redirect-if",
-                        directory / "redirect"};
-    if (!thief.empty()) arguments.insert(arguments.end(), {"--thief", thief});
+    const Arguments arguments{PALISADE_GIT_HTTP_SERVER,
+                              "--root",
+                              directory / "repositories",
+                              "--certificate",
+                              certificate.certificate,
+                              "--key",
+                              certificate.key,
+                              "--credentials",
+                              directory / "credentials",
+                              "--log",
+                              log,
+                              "--redirect-if",
+                              directory / "redirect",
+                              "--thief",
+                              directory / "thief"};
     Process::Options options;
     options.in_fd = ends[0];
     options.out = directory / (name + ".port");
@@ -145,17 +145,24 @@ GitHost::GitHost(const fs::path& directory)
   write_file(work / "README.md", "An application.\n\nIt has a login form.\n");
   git_text(work, {"commit", "-qam", "Describe"});
   git_text(work, {"push", "-q", repository_, "HEAD:refs/heads/main"});
-  thief_ = std::make_unique<Server>(directory, "thief", "");
-  server_ = std::make_unique<Server>(directory, "server", thief_->address);
+  server_ = std::make_unique<Server>(directory, "server");
 }
 
 GitHost::~GitHost() = default;
 
-void GitHost::redirect_everything() const {
+void GitHost::start_thief() {
+  if (thief_) return;
+  thief_ = std::make_unique<Server>(directory_, "its-server");
+  write_file(directory_ / "thief", thief_->address);
+}
+
+void GitHost::redirect_everything() {
+  start_thief();
   write_file(directory_ / "redirect", "");
 }
 
-std::string GitHost::url(std::string_view place, std::string_view name) const {
+std::string GitHost::url(std::string_view place, std::string_view name) {
+  if (place == "redirect") start_thief();
   return server_->address + "/" + std::string(place) + "/" + std::string(name) + ".git";
 }
 
@@ -201,6 +208,7 @@ std::vector<nlohmann::json> GitHost::requests() const {
 }
 
 std::vector<nlohmann::json> GitHost::thief_requests() const {
+  if (!thief_) throw std::logic_error("nothing was redirected");
   return read_log(thief_->log);
 }
 

@@ -33,13 +33,12 @@ class GitHost {
   GitHost& operator=(const GitHost&) = delete;
 
   // `place` as git_http_server has them: git, redirect, stall, echo.
-  [[nodiscard]] std::string url(std::string_view place = "git",
-                                std::string_view name = "app") const;
+  [[nodiscard]] std::string url(std::string_view place = "git", std::string_view name = "app");
   [[nodiscard]] std::filesystem::path certificate() const;
   [[nodiscard]] const std::filesystem::path& repository() const { return repository_; }
   void set_token(std::string_view token) const;
   // From now on every request is answered as below /redirect/.
-  void redirect_everything() const;
+  void redirect_everything();
   // Object name of a ref of app.git, "" when there is none.
   [[nodiscard]] std::string ref(std::string_view name) const;
   // `git for-each-ref`, one line per ref.
@@ -54,6 +53,7 @@ class GitHost {
 
  private:
   struct Server;
+  void start_thief();
   std::filesystem::path directory_, repository_;
   std::unique_ptr<Server> thief_, server_;
 };

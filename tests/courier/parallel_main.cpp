@@ -31,8 +31,8 @@ struct Running {
   }
   // Whether it passed; prints what it said if it did not.
   [[nodiscard]] bool passed() const {
-    const auto took = std::chrono::duration_cast<milliseconds>(
-        std::chrono::steady_clock::now() - since);
+    const auto took =
+        std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - since);
     const std::string said = read_file(directory.path() / "output");
     const bool ran = said.find("Running 1 test from 1 test suite") != std::string::npos;
     const bool good = ran && process->wait(milliseconds(0)) && process->code() == 0;

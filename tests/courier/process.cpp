@@ -140,7 +140,7 @@ bool eventually(const std::function<bool()>& done, milliseconds limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
   while (!done()) {
     if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(milliseconds(20));
+    std::this_thread::sleep_for(milliseconds(40));
   }
   return true;
 }

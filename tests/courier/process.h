@@ -65,7 +65,7 @@ std::string read_file(const std::filesystem::path& path);  // "" when there is n
 // Written whole, then renamed into place.
 void write_file(const std::filesystem::path& path, std::string_view text);
 
-// Looks every 20 ms until `done` says true; false when `limit` has passed.
+// Looks every 40 ms until `done` says true; false when `limit` has passed.
 bool eventually(const std::function<bool()>& done, milliseconds limit = seconds(60));
 
 // A directory of its own, removed with everything in it.

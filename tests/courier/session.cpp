@@ -80,7 +80,9 @@ bool Session::ready() const {
 
 void Session::start() {
   serve();
-  if (!eventually([this] { return ready() || process_->wait(milliseconds(0)); }) || !ready()) {
+  if (!eventually(
+          [this] { return fs::exists(seed / "repo.bundle") || process_->wait(milliseconds(0)); }) ||
+      !ready()) {
     throw std::runtime_error("the courier does not get ready: " + said() +
                              read_file(termination_log));
   }

@@ -40,10 +40,11 @@ class Courier {
   [[nodiscard]] std::expected<void, std::string> import(const std::string& tip) const;
   [[nodiscard]] std::expected<void, std::string> push(const std::string& tip);
   [[nodiscard]] std::expected<std::string, std::string> in_repository(
-      std::vector<std::string> arguments) const;
+      std::vector<std::string> arguments, bool end_on_term = true) const;
   // git within what is left of the last delivery, where that is under way.
   [[nodiscard]] std::expected<GitResult, std::string> timed(GitRun run) const;
-  [[nodiscard]] std::expected<int, std::string> count(const std::string& tip) const;
+  [[nodiscard]] std::expected<int, std::string> count(
+      const std::string& tip) const;  // from the start
   // Those of the names that the repository does not have yet.
   [[nodiscard]] std::expected<std::vector<std::string>, std::string> missing(
       const std::vector<std::string>& names) const;
