@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,12 +36,14 @@ EDIT_REPLY = f"""The form accepts names with spaces now.
 >>>>>>> REPLACE
 ```
 """
+COMMIT_MESSAGE = "feat: accept spaces in login names"
 LLM_SCRIPT = {
     "rules": [
+        # Aider asks for the commit message with the session's talk in the user message: this rule comes first.
+        {"contains": "one-line Git commit message", "anywhere": True, "reply": COMMIT_MESSAGE},
         {"contains": EDIT_REQUEST, "reply": EDIT_REPLY},
-        {"contains": "commit message", "anywhere": True, "reply": "feat: accept spaces in login names"},
     ],
-    "default": "feat: accept spaces in login names",
+    "default": "I have nothing to say to that.",
 }
 
 
@@ -73,7 +76,8 @@ def _llm_objects() -> list[dict[str, Any]]:
             "spec": {
                 "selector": {"matchLabels": labels},
                 "template": {
-                    "metadata": {"labels": labels},
+                    # A new script is a new pod.
+                    "metadata": {"labels": labels, "annotations": {"script": hashlib.sha256(json.dumps(data).encode()).hexdigest()}},
                     "spec": {
                         "terminationGracePeriodSeconds": 1,
                         "containers": [container],

@@ -7,7 +7,7 @@ from kubernetes import client
 
 from e2e.harness import workspace as aw
 from e2e.harness.shell import eventually, kubectl, kubectl_json
-from e2e.harness.world import EDIT_FILE, EDIT_REQUEST, EDITED_LINE, World
+from e2e.harness.world import COMMIT_MESSAGE, EDIT_FILE, EDIT_REQUEST, EDITED_LINE, World
 
 NAMESPACE = "story-session"
 NAME = "fix-login"
@@ -35,7 +35,8 @@ def test_the_branch_arrives_with_the_change(finished, world: World):
 def test_the_commit_is_the_agents(finished):
     project, _ = finished
     commit = project.commits(f"palisade/{NAME}")[0]
-    assert commit["commit"]["message"].strip()
+    assert commit["commit"]["message"].startswith(COMMIT_MESSAGE)
+    assert commit["commit"]["author"]["name"].startswith("Aider")
     assert len(project.commits(f"palisade/{NAME}")) == len(project.commits("main")) + finished[1]["status"]["commits"]
 
 
