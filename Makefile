@@ -49,8 +49,8 @@ e2e: cluster images ## The end-to-end stories on the local cluster
 test: ## All set-up and every test: unit, integration, end to end
 	@scripts/test
 
-bench: tools ## Benchmarks, as ratios taken side by side (prints tables)
-	@cmake --preset bench >/dev/null && cmake --build --preset bench -j $(JOBS) && bench/admission.sh
+bench: tools build ## Benchmarks, as ratios taken side by side (prints tables)
+	@bench/admission
 
 clean: cluster-down ## Remove build/ but the downloaded and built tools
 	@find build -mindepth 1 -maxdepth 1 ! -name tools ! -name images -exec rm -rf {} +

@@ -21,11 +21,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_until(what: str, ready, seconds: float) -> None:
+def wait_until(what: str, ready, seconds: float, process: subprocess.Popen, log: pathlib.Path) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if ready():
             return
+        if process.poll() is not None:
+            raise SystemExit(f"{what} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
         time.sleep(0.1)
     raise SystemExit(f"{what} is not ready after {seconds:.0f} s")
 
@@ -88,12 +90,13 @@ def control_plane(tools: pathlib.Path, directory: pathlib.Path):
             [str(tools / "etcd"), "--name=bench", f"--data-dir={directory / 'etcd'}", f"--listen-client-urls={etcd}",
              f"--advertise-client-urls={etcd}", f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
              f"--initial-cluster=bench={peer}", "--unsafe-no-fsync", "--log-level=warn"], directory / "etcd.log"))
-        stack.enter_context(child(
+        server_process = stack.enter_context(child(
             [str(tools / "kube-apiserver"), f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
              f"--secure-port={port}", "--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.0.0.0/24",
              "--authorization-mode=RBAC", f"--token-auth-file={directory / 'tokens.csv'}",
              f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}",
-             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}",
+             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={certificate}",
              f"--service-account-signing-key-file={key}"], directory / "apiserver.log"))
-        wait_until("kube-apiserver", lambda: answers(f"{server}/readyz", token), 90)
+        wait_until("kube-apiserver", lambda: answers(f"{server}/readyz", token), 90, server_process,
+                   directory / "apiserver.log")
         yield kubeconfig
