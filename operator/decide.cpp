@@ -330,10 +330,10 @@ class Decision {
     if (seen_.create_error.empty()) {
       waiting("Creating", "the pod is being made", true);
     } else {
-      waiting(
-          "PodNotCreated",
-          "the API server refuses the pod: " + seen_.create_error + ". It is tried again by itself",
-          false);
+      waiting("PodNotCreated",
+              "the API server refuses what the session needs: " + seen_.create_error +
+                  ". It is tried again by itself",
+              false);
     }
   }
 

@@ -32,8 +32,7 @@ kube::Result<void> set_finalizer(const kube::Client& client, const Json& workspa
 }
 
 kube::Result<void> one(const kube::Client& client, const Json& workspace, const std::string& ns,
-                       const Action& action, std::string& create_error,
-                       const std::stop_token& stop) {
+                       const Action& action, const std::stop_token& stop) {
   const auto outcome = [](const kube::Result<Json>& result) -> kube::Result<void> {
     if (!result) return std::unexpected(result.error());
     return {};
@@ -54,12 +53,8 @@ kube::Result<void> one(const kube::Client& client, const Json& workspace, const 
     }
     case ActionKind::kCreatePod: {
       auto made = client.create(*action.resource, ns, action.object, stop);
-      create_error.clear();
-      if (!made && !made.error().is_already_exists()) {
-        create_error = made.error().message.empty() ? made.error().text() : made.error().message;
-        return std::unexpected(std::move(made.error()));
-      }
-      return {};
+      if (!made && made.error().is_already_exists()) return {};
+      return outcome(made);
     }
     case ActionKind::kLiftGate: {
       const Json patch{{"metadata", {{"uid", action.uid}}},
@@ -99,11 +94,15 @@ kube::Result<void> execute(const kube::Client& client, const Json& workspace, co
                            std::string& create_error, std::stop_token stop) {
   const std::string ns = workspace["metadata"]["namespace"];
   kube::Result<void> failed;
+  create_error.clear();
   for (const Action& action : plan.actions) {
     // After a failure nothing more is changed, but the status is still told.
     if (!failed && action.kind != ActionKind::kStatus) continue;
-    auto done = one(client, workspace, ns, action, create_error, stop);
-    if (!done && failed) failed = std::move(done);
+    auto done = one(client, workspace, ns, action, stop);
+    if (done || !failed) continue;
+    if (action.kind == ActionKind::kApply || action.kind == ActionKind::kCreatePod)
+      create_error = done.error().message.empty() ? done.error().text() : done.error().message;
+    failed = std::move(done);
   }
   return failed;
 }

@@ -77,14 +77,33 @@ Json desired_config_map(const Workspace& workspace, const Defaults& defaults) {
   return object;
 }
 
+namespace {
+
+// As the API server hands it back: without nulls and empty lists, with the protocol filled in. What
+// is read back then equals what was written. An empty selector means something and stays.
+void normalize(Json& part) {
+  if (part.is_array()) {
+    for (Json& item : part)
+      normalize(item);
+  }
+  if (!part.is_object()) return;
+  for (auto member = part.begin(); member != part.end();) {
+    const bool selector = member.key() == "podSelector" || member.key() == "namespaceSelector";
+    normalize(*member);
+    const bool hollow = member->is_null() || (member->is_structured() && member->empty());
+    member = hollow && !selector ? part.erase(member) : std::next(member);
+  }
+}
+
+}  // namespace
+
 Json desired_network_policy(const Workspace& workspace, const Access& access) {
   Json object = base_object(workspace, kube::resources::kNetworkPolicies, workspace.agent_object());
   Json egress = Json::array();
   for (const Endpoint* endpoint : {&access.llm, &access.git})
     egress.push_back({{"to", endpoint->peers}, {"ports", endpoint->ports}});
   for (Json rule : workspace.egress) {
-    // The API server fills in the protocol; filled in here, what is read back equals what was
-    // written.
+    normalize(rule);
     if (rule.contains("ports")) {
       for (Json& port : rule["ports"]) {
         if (port.is_object() && !port.contains("protocol")) port["protocol"] = "TCP";

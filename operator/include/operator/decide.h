@@ -31,7 +31,7 @@ struct Observed {
   std::expected<std::string, Problem> token;  // "" where no credentials are named
   std::expected<Access, Problem> access;
   std::vector<std::string> api_server;  // its addresses
-  std::string create_error;             // why the last attempt to make the pod failed; "" otherwise
+  std::string create_error;  // why the last attempt to make the session's objects failed; or ""
 };
 
 struct Config {

@@ -9,8 +9,8 @@
 
 namespace palisade::op {
 
-// Deletes carry a UID precondition, writes are idempotent: two executors at once do no harm. The
-// error of a failed kCreatePod is in `create_error` too (cleared when the pod was made).
+// Deletes carry a UID precondition, writes are idempotent: two executors at once do no harm. What
+// the API server said of a kApply or kCreatePod that failed is in `create_error` too; "" otherwise.
 [[nodiscard]] kube::Result<void> execute(const kube::Client& client, const Json& workspace,
                                          const Plan& plan, std::string& create_error,
                                          std::stop_token stop);
