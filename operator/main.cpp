@@ -1,5 +1,4 @@
 // palisade-operator: turns AgentWorkspaces into hardened pods.
-#include <csignal>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -10,7 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
-#include <kube/http_server.h>
+#include <kube/daemon.h>
 #include <kube/log.h>
 #include <operator/controller.h>
 
@@ -62,23 +61,6 @@ ControllerOptions options_of(const Flags& flags) {
   return options;
 }
 
-kube::HttpResponse answer(const kube::HttpRequest& request, const Controller& controller,
-                          prometheus::Registry& registry) {
-  if (request.target == "/healthz") return {200, "text/plain", "ok\n"};
-  if (request.target == "/readyz") {
-    const bool ready = controller.ready();
-    const std::string trouble = controller.trouble();
-    return {ready ? 200 : 503, "text/plain",
-            ready ? "ok\n" : "watches have not synced: " + trouble + "\n"};
-  }
-  if (request.target == "/metrics") {
-    static_cast<void>(controller.ready());  // counts the phases
-    return {200, "text/plain; version=0.0.4",
-            prometheus::TextSerializer().Serialize(registry.Collect())};
-  }
-  return {404, "text/plain", "try /metrics, /healthz or /readyz\n"};
-}
-
 int run(const Flags& flags) {
   ControllerOptions options = options_of(flags);
   auto config = kube::load_config(flags.kubeconfig);
@@ -93,19 +75,20 @@ int run(const Flags& flags) {
   serving.address = flags.metrics_address;
   serving.port = flags.metrics_port;
   serving.threads = 1;
-  kube::HttpServer server(serving, [&](const kube::HttpRequest& request) {
-    return answer(request, controller, registry);
-  });
+  kube::StatusPages pages;
+  pages.not_ready = [&] {
+    return controller.ready() ? std::string() : "watches have not synced: " + controller.trouble();
+  };
+  pages.metrics = [&] {
+    static_cast<void>(controller.ready());  // counts the phases
+    return prometheus::TextSerializer().Serialize(registry.Collect());
+  };
+  kube::HttpServer server(serving, kube::status_handler(pages));
   if (auto started = server.start(); !started) throw std::runtime_error(started.error().message);
   controller.start();
   spdlog::info("palisade-operator {} runs against {}", PALISADE_VERSION, client->config().server);
 
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  int number = 0;
-  sigwait(&signals, &number);
+  const int number = kube::wait_for_end_signal();
   spdlog::info("signal {}: ending", number);
   controller.stop();
   server.stop(std::chrono::seconds(1));
@@ -127,7 +110,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", PALISADE_VERSION);
   app.add_option("--kubeconfig", flags.kubeconfig, "kubeconfig file");
   app.add_option("--agent-image", flags.agent_image,
-                 "image of sessions that name none: aider and git on PATH")
+                 "image of sessions that name none: aider, git and tini")
       ->required();
   app.add_option("--courier-image", flags.courier_image,
                  "image with palisade-courier and git: the trusted side of each pod")
@@ -156,13 +139,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 
-  // Blocked before any thread starts, so that only sigwait sees them.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
+  kube::block_end_signals();
   kube::init_json_logs(flags.log_level);
   try {
     return run(flags);

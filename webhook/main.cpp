@@ -1,6 +1,5 @@
 // palisade-webhook: rejects Aider pods that weaken the hardening, whoever makes them.
 #include <atomic>
-#include <csignal>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -12,6 +11,7 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <kube/daemon.h>
 #include <kube/log.h>
 #include <webhook/certificates.h>
 #include <webhook/namespaces.h>
@@ -20,6 +20,10 @@
 namespace {
 
 using namespace palisade;
+
+// An update's review holds the pod twice, and etcd takes 1.5 MB of one. Reading takes about sixteen
+// times the size of the body for each thread: what may come must fit into the pod's memory.
+constexpr std::size_t kMaxReview = 4 * 1024 * 1024;
 
 struct Flags {
   std::string kubeconfig;
@@ -75,6 +79,7 @@ int run(const Flags& flags) {
   serving.address = flags.address;
   serving.port = flags.port;
   serving.threads = flags.threads;
+  serving.max_body_bytes = kMaxReview;
   webhook::KeeperOptions keeping;
   keeping.ns = ns;
   keeping.secret = flags.secret;
@@ -102,33 +107,23 @@ int run(const Flags& flags) {
   watching.address = flags.metrics_address;
   watching.port = flags.metrics_port;
   watching.threads = 1;
-  kube::HttpServer metrics(watching, [&](const kube::HttpRequest& request) -> kube::HttpResponse {
-    if (request.target == "/healthz") return {200, "text/plain", "ok\n"};
-    if (request.target == "/readyz") {
-      if (ending) return {503, "text/plain", "ending\n"};
-      if (!namespaces.has_synced())
-        return {503, "text/plain", "the watch of namespaces has not synced\n"};
-      if (!keeper.in_place())
-        return {503, "text/plain",
-                "the certificate's authority is not in the webhook configuration yet\n"};
-      return {200, "text/plain", "ok\n"};
-    }
-    if (request.target == "/metrics") {
-      expiry.Set(static_cast<double>(webhook::WallClock::to_time_t(keeper.expires())));
-      return {200, "text/plain; version=0.0.4",
-              prometheus::TextSerializer().Serialize(registry.Collect())};
-    }
-    return {404, "text/plain", "try /metrics, /healthz or /readyz\n"};
-  });
+  kube::StatusPages pages;
+  pages.not_ready = [&]() -> std::string {
+    if (ending) return "ending";
+    if (!namespaces.has_synced()) return "the watch of namespaces has not synced";
+    if (!keeper.in_place())
+      return "the certificate's authority is not in the webhook configuration yet";
+    return "";
+  };
+  pages.metrics = [&] {
+    expiry.Set(static_cast<double>(webhook::WallClock::to_time_t(keeper.expires())));
+    return prometheus::TextSerializer().Serialize(registry.Collect());
+  };
+  kube::HttpServer metrics(watching, kube::status_handler(pages));
   if (auto started = metrics.start(); !started) throw std::runtime_error(started.error().message);
   spdlog::info("palisade-webhook {} listens on port {}", PALISADE_VERSION, server->port());
 
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  int number = 0;
-  sigwait(&signals, &number);
+  const int number = kube::wait_for_end_signal();
   // Not ready first; Services need a moment to send reviews elsewhere.
   spdlog::info("signal {}: draining", number);
   ending = true;
@@ -187,12 +182,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
+  kube::block_end_signals();
   kube::init_json_logs(flags.log_level);
   try {
     return run(flags);
