@@ -238,8 +238,9 @@ std::expected<void, std::string> Courier::gather(const std::string& tip,
   run.max_memory = kMaxMemory;
   run.deadline = end_by_ ? kFinalStep : kStep;
   if (auto gathered = timed(std::move(run)); !gathered)
-    return std::unexpected(gathered.error() +
-                           (objects->ignored.empty() ? "" : "ignored: " + objects->ignored));
+    return std::unexpected(
+        gathered.error() +
+        (objects->ignored.empty() ? "" : fmt::format(" (not used: {})", objects->ignored)));
   return {};
 }
 
@@ -250,19 +251,23 @@ std::expected<void, std::string> Courier::import(const std::string& tip) const {
   for (const auto& entry : fs::directory_iterator(config_.repository / "objects" / "pack"))
     if (entry.path().filename().string().starts_with("tmp_")) fs::remove(entry.path());
   const fs::path pack = config_.repository.parent_path() / "import.pack";
-  if (auto gathered = gather(tip, pack); !gathered)
-    return std::unexpected("the commits cannot be read from the workspace: " + gathered.error());
-  GitRun index;
-  index.arguments = {"--git-dir",  config_.repository.string(),
-                     "index-pack", "--stdin",
-                     "--strict",   fmt::format("--max-input-size={}", config_.max_pack_bytes)};
-  index.input_file = pack;
-  index.max_memory = kMaxMemory;
-  index.deadline = end_by_ ? kFinalStep : kStep;
-  auto indexed = timed(std::move(index));
+  auto taken = gather(tip, pack);
+  if (!taken) {
+    taken = std::unexpected("the commits cannot be read from the workspace: " + taken.error());
+  } else {
+    GitRun index;
+    index.arguments = {"--git-dir",  config_.repository.string(),
+                       "index-pack", "--stdin",
+                       "--strict",   fmt::format("--max-input-size={}", config_.max_pack_bytes)};
+    index.input_file = pack;
+    index.max_memory = kMaxMemory;
+    index.deadline = end_by_ ? kFinalStep : kStep;
+    if (auto indexed = timed(std::move(index)); !indexed)
+      taken = std::unexpected("the commits are not sound: " + indexed.error());
+  }
   std::error_code ignored;  // overwritten next time
   fs::remove(pack, ignored);
-  if (!indexed) return std::unexpected("the commits are not sound: " + indexed.error());
+  if (!taken) return taken;
   auto type = in_repository({"cat-file", "-t", tip});
   if (!type) return std::unexpected(std::move(type.error()));
   if (*type != "commit")

@@ -259,6 +259,8 @@ std::expected<GitResult, std::string> Git::run(const GitRun& run) const {
   if (!why_ended.empty()) return std::unexpected(fmt::format("git {} {}", what, why_ended));
   add_secrets(config_, secrets);
   result.error = scrubbed(std::move(result.error), cut, secrets);
+  while (result.error.ends_with('\n'))
+    result.error.pop_back();
   if (WIFSIGNALED(status)) {
     if (WTERMSIG(status) == SIGXFSZ)
       return std::unexpected(

@@ -29,13 +29,16 @@ constexpr const char* kTooLarge =
     "the new loose objects in .git/objects are larger than maxPackBytes";
 
 std::string reason(int error) {
-  return error == ELOOP ? "a symbolic link, which is not followed" : std::strerror(error);
+  if (error == ELOOP) return "a symbolic link, which is not followed";
+  if (error == ENOTDIR) return "not a directory, and links are not followed";
+  return std::strerror(error);
 }
 
 // Below `root` and through no link. O_NONBLOCK: a pipe in a file's place must not block.
 Descriptor open_beneath(int root, const std::string& path, std::uint64_t flags) {
   open_how how{};
-  how.flags = flags | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW;
+  how.flags = flags | O_CLOEXEC | O_NOFOLLOW;
+  if ((flags & O_PATH) == 0) how.flags |= O_NONBLOCK;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   return Descriptor(static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
 }
