@@ -138,4 +138,8 @@ Result<void> configure_client_tls(SSL_CTX* context, const TlsMaterial& material,
   return identify(context, material);
 }
 
+bool has_unread_bytes(const SSL* ssl) {
+  return SSL_has_pending(ssl) == 1 || BIO_ctrl_pending(SSL_get_rbio(ssl)) > 0;
+}
+
 }  // namespace kube

@@ -18,6 +18,9 @@ namespace kube {
 [[nodiscard]] Result<void> configure_client_tls(SSL_CTX* context, const TlsMaterial& material,
                                                 const std::string& name, bool verify);
 
+// True where bytes of the peer wait in the TLS layer: off the socket, not yet read.
+[[nodiscard]] bool has_unread_bytes(const SSL* ssl);
+
 // Why `pem` is no list of certificates, or "".
 [[nodiscard]] std::string certificates_fault(std::string_view pem);
 // Why `key` is not the private key of the first certificate of `certificate`, or "".

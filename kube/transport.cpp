@@ -121,9 +121,9 @@ Result<void> check_request(const Request& request) {
 }
 
 Result<Url> parse_url(std::string_view text) {
-  const auto bad = [&](std::string_view why) {
+  const auto bad = [whole = text](std::string_view why) {
     return transport_error(kTransportReasonConnect,
-                           "URL \"" + std::string(text) + "\": " + std::string(why));
+                           "URL \"" + std::string(whole) + "\": " + std::string(why));
   };
   Url url;
   if (text.starts_with("https://")) {

@@ -59,7 +59,8 @@ struct Connection {
   bool is_stale() {
     char byte = 0;
     const ssize_t got = recv(lowest().socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return buffer.size() > 0 || got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+    if (got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return true;
+    return buffer.size() > 0 || (secure && has_unread_bytes(secure->native_handle()));
   }
 };
 
@@ -347,6 +348,9 @@ class BeastTransport final : public Transport {
     Response response;
     response.status = static_cast<int>(parser->get().result_int());
     response.headers = headers_of(parser->get().base());
+    if (response.status < 200 || response.status > 599)
+      return transport_error(kTransportReasonProtocol,
+                             what + ": status " + std::to_string(response.status));
     if (const std::string fault = encoding_fault(response.headers); !fault.empty())
       return transport_error(kTransportReasonProtocol, what + ": " + fault);
     const bool to_sink = call.sink != nullptr && response.status >= 200 && response.status < 300;

@@ -2,8 +2,10 @@
 // archived and has no security fixes: it speaks to the API server alone. What each guard below is
 // for stands in README.md.
 #define _TURN_OFF_PLATFORM_STRING  // the library's U() macro breaks other headers
+#include <charconv>
 #include <condition_variable>
 #include <deque>
+#include <limits>
 #include <mutex>
 #include <optional>
 
@@ -258,10 +260,14 @@ void prepare_connection(web_http::client::native_handle handle, bool tls, const 
   TcpSocket* socket = nullptr;
   if (tls) {
     auto* stream = static_cast<boost::asio::ssl::stream<TcpSocket&>*>(handle);
+    SSL* ssl = stream->native_handle();
     socket = &stream->next_layer();
+    // The library pools connections that it has closed itself after a failure.
+    if (!socket->is_open() && SSL_in_before(ssl) == 0) throw StaleConnection();
+    if (has_unread_bytes(ssl)) throw StaleConnection();
     if (!socket->is_open() && !is_ip_literal(name)) {
       // SSL_set_tlsext_host_name is a macro with an old-style cast.
-      SSL_ctrl(stream->native_handle(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+      SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
                const_cast<char*>(name.c_str()));
     }
   } else {
@@ -381,6 +387,18 @@ void start(web_http::client::http_client& client, const Request& request,
   }
 }
 
+// The Content-Length, 0 where there is none; nothing where it is no number: the library takes that
+// for 0.
+std::optional<std::uint64_t> announced_length(const Headers& headers) {
+  const std::string_view text = header(headers, "Content-Length");
+  if (text.empty()) return 0;
+  std::uint64_t length = 0;
+  const char* last = text.data() + text.size();
+  const auto [end, ec] = std::from_chars(text.data(), last, length);
+  if (end != last) return std::nullopt;
+  return ec == std::errc() ? length : std::numeric_limits<std::uint64_t>::max();
+}
+
 class CpprestTransport final : public Transport {
  public:
   CpprestTransport(TransportOptions options, Url url)
@@ -413,8 +431,13 @@ class CpprestTransport final : public Transport {
     for (int stale = 0;;) {
       auto flight = std::make_shared<Exchange>();
       auto result = attempt(call, flight);
-      if (result || result.error().reason != kTransportReasonClosed) return result;
+      if (result) return result;
+      const bool closed = result.error().reason == kTransportReasonClosed;
       const std::scoped_lock lock(flight->mutex);
+      // The library may pool a connection that has failed: its client goes, and the pool with it.
+      if (!flight->stale && (closed || result.error().reason == kTransportReasonProtocol))
+        drop_client();
+      if (!closed) return result;
       if (flight->stale && stale < kMaxStaleConnections) {
         ++stale;  // nothing was written: any method may go again
       } else if (!flight->has_header && !repeated && may_repeat(call.request.method) &&
@@ -482,6 +505,18 @@ class CpprestTransport final : public Transport {
     if (const std::string fault = encoding_fault(response.headers); !fault.empty())
       return malformed(fault);
     const bool to_sink = call.sink != nullptr && response.status < 300;
+    const auto too_large = [&] {
+      return Error{0,
+                   kTransportReasonTooLarge,
+                   what + ": the answer is larger than " +
+                       std::to_string(options_.max_response_bytes) + " bytes",
+                   {},
+                   {}};
+    };
+    // The library hands over 64 KiB at once and could wait for them in vain.
+    const auto announced = announced_length(response.headers);
+    if (!announced) return malformed("its Content-Length is no number");
+    if (!to_sink && *announced > options_.max_response_bytes) return too_large();
     std::string piece;
     while (true) {
       const auto patience =
@@ -496,12 +531,7 @@ class CpprestTransport final : public Transport {
       if (to_sink) {
         if (!(*call.sink)(piece)) return Error{};
       } else if (response.body.size() + piece.size() > options_.max_response_bytes) {
-        return Error{0,
-                     kTransportReasonTooLarge,
-                     what + ": the answer is larger than " +
-                         std::to_string(options_.max_response_bytes) + " bytes",
-                     {},
-                     {}};
+        return too_large();
       } else {
         response.body += piece;
       }
@@ -555,6 +585,11 @@ class CpprestTransport final : public Transport {
     }
     tls_ = tls = std::move(state);
     return client_;
+  }
+
+  void drop_client() {
+    const std::scoped_lock lock(mutex_);
+    client_.reset();
   }
 
   const TransportOptions options_;

@@ -232,6 +232,7 @@ class Server {
       tcp::socket socket(io_);
       acceptor_.accept(socket, ec);
       if (ec || stopping_) continue;
+      socket.set_option(tcp::no_delay(true), ec);  // what is written is sent at once
       const int number = accepted_++;
       const std::scoped_lock lock(mutex_);
       peers_.push_back(std::make_unique<Peer>(std::move(socket), context_ ? &*context_ : nullptr));

@@ -59,7 +59,8 @@ class Conformance : public testing::TestWithParam<Kind> {
  protected:
   using Script = std::function<void(Server&, Peer&, int)>;
 
-  // Starts the server of this test.
+  // Starts the server of this test. It may outlive the caller's variables: `script` takes copies,
+  // or touches them only before the client has got what it waits for.
   Server& serve(Script script, scripted::Options options = tls()) {
     const auto self = std::make_shared<std::atomic<Server*>>(nullptr);
     server_ = std::make_unique<Server>(std::move(options),

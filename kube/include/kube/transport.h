@@ -61,8 +61,9 @@ struct TransportOptions {
 // begin with one /, a header that the transport sets itself) is refused as MalformedResponse before
 // anything is sent. No compression is asked for, and a compressed answer is refused. Redirects are
 // never followed (a 3xx is returned as it is), so no credential leaves for another host. A request
-// that failed on a pooled connection before any byte of the response came is tried once more on a
-// fresh one if its method is GET, HEAD, PUT or DELETE; never POST or PATCH. A pooled connection
+// that failed on a pooled connection before any byte of the response came (cpprestsdk: before its
+// header was whole) is tried once more on a fresh one if its method is GET, HEAD, PUT or DELETE;
+// never POST or PATCH. A pooled connection
 // that is seen to have ended is thrown away before anything is written.
 class Transport {
  public:
