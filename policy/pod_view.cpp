@@ -52,6 +52,60 @@ void append_quoted_key(std::string& out, std::string_view key) {
   out += "\"]";
 }
 
+void append_json_string(std::string& out, std::string_view text) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  constexpr std::string_view kNamed = "\b\t\n\f\r\"\\";
+  constexpr std::string_view kNames = "btnfr\"\\";
+  out += '"';
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (const auto at = kNamed.find(c); at != std::string_view::npos) {
+      out += '\\';
+      out += kNames[at];
+    } else if (byte < 0x20) {
+      out += "\\u00";
+      out += kHex[byte >> 4U];
+      out += kHex[byte & 0xFU];
+    } else {
+      out += c;
+    }
+  }
+  out += '"';
+}
+
+// The value as JSON without spaces, up to a little more than is shown: a finding must not cost what
+// its author makes it weigh. Recursion is bounded with it, as every level writes a character.
+void append_beginning(std::string& out, element value) {
+  if (out.size() > kMaxShown) return;
+  if (value.is_array()) {
+    out += '[';
+    bool first = true;
+    for (const element item : simdjson::dom::array(value.get_array())) {
+      if (out.size() > kMaxShown) return;
+      if (!first) out += ',';
+      first = false;
+      append_beginning(out, item);
+    }
+    out += ']';
+  } else if (value.is_object()) {
+    out += '{';
+    bool first = true;
+    for (const auto [key, member] : simdjson::dom::object(value.get_object())) {
+      if (out.size() > kMaxShown) return;
+      if (!first) out += ',';
+      first = false;
+      append_json_string(out, key.substr(0, kMaxShown + 1));
+      out += ':';
+      append_beginning(out, member);
+    }
+    out += '}';
+  } else if (value.is_string()) {
+    append_json_string(out, std::string_view(value).substr(0, kMaxShown + 1));
+  } else {
+    out += simdjson::minify(value);
+  }
+}
+
 }  // namespace
 
 Node::Node(element root, std::string_view prefix) : key_(prefix), value_(root) {
@@ -216,7 +270,8 @@ std::string Node::found() const {
   const Node& node = culprit();
   if (node.state_ == State::absent) return "(absent)";
   if (node.state_ == State::broken && node.expected_ == kGivenTwice) return "(given twice)";
-  std::string out = simdjson::minify(node.value_);
+  std::string out;
+  append_beginning(out, node.value_);
   shorten(out, kMaxShown);
   return out;
 }

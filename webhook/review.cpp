@@ -11,6 +11,23 @@ using simdjson::dom::element;
 
 constexpr std::size_t kMaxUid = 128;
 constexpr std::size_t kMaxDepth = 128;
+constexpr std::size_t kUsualBody = 64 * 1024;
+constexpr std::size_t kMaxKeptBody = 1024 * 1024;
+
+// A parser grows to about sixteen times the largest body that it has read. One that a single huge
+// review has blown up is given back, or a few of them would hold the pod's memory for good.
+class KeptParser {
+ public:
+  explicit KeptParser(simdjson::dom::parser& parser) : parser_(parser) {}
+  ~KeptParser() {
+    if (parser_.capacity() > kMaxKeptBody) parser_ = simdjson::dom::parser();
+  }
+  KeptParser(const KeptParser&) = delete;
+  KeptParser& operator=(const KeptParser&) = delete;
+
+ private:
+  simdjson::dom::parser& parser_;
+};
 
 // Appends `text` (UTF-8) as a JSON string.
 void append_json(std::string& out, std::string_view text) {
@@ -214,9 +231,10 @@ std::optional<Mode> parse_mode(std::string_view label) {
 Outcome review(std::string_view body, const policy::Settings& settings, const ModeLookup& mode_of) {
   thread_local simdjson::dom::parser parser;
   if (parser.max_depth() != kMaxDepth) {
-    if (parser.allocate(64 * 1024, kMaxDepth) != simdjson::SUCCESS)
+    if (parser.allocate(kUsualBody, kMaxDepth) != simdjson::SUCCESS)
       return bad_request("out of memory");
   }
+  const KeptParser kept(parser);
   element document;
   if (const auto error = parser.parse(body.data(), body.size()).get(document);
       error != simdjson::SUCCESS) {

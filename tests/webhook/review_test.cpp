@@ -260,6 +260,36 @@ TEST(Review, WhatAnAuthorWritesCannotForgeTheMessage) {
   EXPECT_THAT(message, Not(HasSubstr("\nallowed")));
 }
 
+TEST(Review, ValuesAreShownAsJsonAndOnlyBegunWhereTheyAreLong) {
+  const json short_values[] = {"a\"b\\c\n\t\b\f\r\x01\x1f\x7f é€😀",
+                               1.5,
+                               -3,
+                               true,
+                               json::array(),
+                               json{{"a", {1, nullptr, "x"}}, {"b\"", json::object()}}};
+  for (const json& value : short_values) {
+    json pod = good_pod();
+    pod["spec"]["hostPID"] = value;
+    const json response = response_of(ask(envelope(pod)));
+    EXPECT_THAT(response["status"]["details"]["causes"][0].value("message", ""),
+                HasSubstr("] is " + value.dump() + ": "));
+  }
+  json deep = 1;
+  for (int i = 0; i < 100; ++i)
+    deep = json::array({deep});
+  const json long_values[] = {std::string(1'000'000, 'x'), std::string(300'000, '\x01'),
+                              json(std::vector<int>(300'000, 7)), deep,
+                              json{{std::string(1'000'000, 'k'), 1}}};
+  for (const json& value : long_values) {
+    json pod = good_pod();
+    pod["spec"]["hostPID"] = value;
+    const json response = response_of(ask(envelope(pod)));
+    const std::string message = response["status"]["details"]["causes"][0].value("message", "");
+    EXPECT_THAT(message, HasSubstr("] is " + value.dump().substr(0, 150)));
+    EXPECT_LT(message.size(), 500U);
+  }
+}
+
 TEST(Review, KeysAreNotRepeatedInTheAnswer) {
   json pod = good_pod();
   pod["spec"]["containers"][0]["env"].push_back(
