@@ -153,6 +153,8 @@ TEST(Config, AValueThatCannotBeRightIsNamed) {
       {"pollSeconds", 3601},
       {"settleSeconds", -1},
       {"settleSeconds", "10"},
+      {"finalSeconds", 0},
+      {"finalSeconds", 3601},
       {"maxPackBytes", 0},
       {"maxPackBytes", -5},
   };
