@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -35,6 +36,18 @@ std::string text_at(const Json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
+// At most `limit` bytes of valid UTF-8: what is none becomes U+FFFD, and no character is cut.
+std::string fitted(std::string_view text, std::size_t limit) {
+  const auto cut = [limit](std::string_view from) {
+    std::size_t end = std::min(limit, from.size());
+    while (end > 0 && end < from.size() && (static_cast<unsigned char>(from[end]) & 0xc0U) == 0x80U)
+      --end;
+    return std::string(from.substr(0, end));
+  };
+  const std::string valid = Json(cut(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return cut(Json::parse(valid).get<std::string>());  // a replacement may have made it longer
+}
+
 struct Pending {
   std::string ns;
   std::string key;  // what makes two events one series
@@ -58,6 +71,7 @@ struct EventRecorder::Impl {
   std::mutex mutex;
   std::condition_variable_any changed;
   std::deque<Pending> queue;
+  bool writing = false;
   std::atomic<std::uint64_t> dropped{0};
   std::uint64_t serial = 0;
   std::map<std::string, Known> known;  // only the thread's
@@ -70,9 +84,11 @@ struct EventRecorder::Impl {
       if (queue.empty()) return;
       Pending next = std::move(queue.front());
       queue.pop_front();
+      writing = true;
       lock.unlock();
       write(next, stop);
       lock.lock();
+      writing = false;
     }
   }
 
@@ -90,8 +106,8 @@ struct EventRecorder::Impl {
         const Json patch{
             {"series",
              {{"count", series.count + 1}, {"lastObservedTime", next.event["eventTime"]}}}};
-        written =
-            client->patch(resources::kEvents, series.ns, series.name, PatchType::kMerge, patch);
+        written = client->patch(resources::kEvents, series.ns, series.name, PatchType::kMerge,
+                                patch, "", stop);
         if (written) {
           ++series.count;
           series.seen = now;
@@ -102,7 +118,7 @@ struct EventRecorder::Impl {
           continue;
         }
       } else {
-        written = client->create(resources::kEvents, next.ns, next.event);
+        written = client->create(resources::kEvents, next.ns, next.event, stop);
         if (written || written.error().is_already_exists()) {
           known[next.key] = {next.ns, next.event["metadata"]["name"].get<std::string>(), 1, now};
           return;
@@ -134,7 +150,7 @@ EventRecorder::~EventRecorder() {
   while (Clock::now() < deadline) {
     {
       const std::scoped_lock lock(impl_->mutex);
-      if (impl_->queue.empty()) break;
+      if (impl_->queue.empty() && !impl_->writing) break;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
@@ -153,7 +169,7 @@ void EventRecorder::record(const Json& regarding, EventType type, std::string_vi
   std::string ns = text_at(metadata, "namespace");
   if (ns.empty()) ns = "default";
   const char* type_text = type == EventType::kNormal ? "Normal" : "Warning";
-  const std::string text(note.substr(0, kMaxNote));
+  const std::string text = fitted(note, kMaxNote);
   const auto now = std::chrono::system_clock::now();
 
   const std::scoped_lock lock(impl_->mutex);
