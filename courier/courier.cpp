@@ -94,6 +94,7 @@ std::expected<void, std::string> Courier::prepare() {
   // A courier that was killed may have left its lock.
   fs::remove(config_.repository / (std::string(kPushedRef) + ".lock"));
   pushed_ = in_repository({"rev-parse", "--verify", "--quiet", kPushedRef}).value_or(start_);
+  log("info", fmt::format("goes on from {} after a restart", pushed_));
   if (pushed_ == start_) return {};
   auto commits = count(pushed_);
   if (!commits) return std::unexpected(std::move(commits.error()));

@@ -55,7 +55,7 @@ class Stage {
     restore();
     const json config = session_.config;
     if (hostile.configure) hostile.configure(session_);
-    session_.serve();
+    session_.serve_again();
     session_.config = config;
     const Made made = hostile.make(session_);
     ASSERT_EQ(made.tip.size(), 40U);
@@ -86,8 +86,7 @@ class Stage {
       fs::remove_all(volume);
       fs::copy(kept_ / volume.filename(), volume, kWhole);
     }
-    for (const fs::path& file : {session_.canary, session_.out, session_.err})
-      fs::remove(file);
+    fs::remove(session_.canary);
     write_file(session_.termination_log, "");
     if (!session_.remote().empty())
       git_text(session_.host.repository(), {"update-ref", "-d", kBranchRef});

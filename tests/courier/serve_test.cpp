@@ -205,11 +205,15 @@ TEST(Serve, AHostThatTalksTooMuchOrStrangelyStillLeavesAReadableReport) {
       "for i in $(seq 3000); do printf '\\377\\376\\200' >&2; done; exit 1\n",
       "for i in $(seq 3000); do printf '\"\\\\' >&2; done; exit 1\n",
   };
+  Session session;
+  session.config["pollSeconds"] = 3600;
+  session.start();
+  session.commit("a", "a");
   for (const std::string& script : scripts) {
-    Session session;
+    session.process().signal(SIGKILL);
+    ASSERT_TRUE(session.process().wait(seconds(10)));
     session.host.hook("pre-receive", script);
-    session.start();
-    session.commit("a", "a");
+    session.serve_again();
     const Session::End end = session.stop();
     EXPECT_EQ(end.code, 1);
     EXPECT_LE(end.log.size(), 4096U);
@@ -227,14 +231,19 @@ TEST(Serve, ATokenThatTheHostPlaysBackIsNotRepeated) {
 
 TEST(Serve, ATokenInALongMessageIsNotRepeatedInPart) {
   // The end of the message is kept: wherever it is cut, no part of the token may begin it.
+  Session session;
+  session.config["pollSeconds"] = 3600;
+  session.start();
+  session.commit("a", "a");
   for (const int padding : {3990, 4010, 4030, 4050, 4070}) {
-    Session session;
+    session.process().signal(SIGKILL);
+    ASSERT_TRUE(session.process().wait(seconds(10)));
     session.host.hook("pre-receive", "printf '" + std::string(kToken) + "' >&2; head -c " +
                                          std::to_string(padding) +
                                          " /dev/zero | tr '\\0' y >&2; exit 1\n");
-    session.start();
-    session.commit("a", "a");
+    session.serve_again();
     const Session::End end = session.stop();
+    EXPECT_NE(end.report.value("error", "").find("yyyy"), std::string::npos) << end.log;
     const std::string tail = std::string(kToken).substr(30);
     EXPECT_EQ(session.said().find(tail), std::string::npos);
     EXPECT_EQ(end.log.find(tail), std::string::npos);

@@ -74,6 +74,14 @@ void Session::serve() {
       Arguments{PALISADE_COURIER, "serve", "--config", config_file}, options);
 }
 
+void Session::serve_again() {
+  for (const fs::path& file : {out, err})
+    fs::remove(file);
+  serve();
+  if (!eventually([this] { return said().find("goes on from") != std::string::npos; }))
+    throw std::runtime_error("the courier does not go on: " + said());
+}
+
 bool Session::ready() const {
   return courier("ready").code == 0;
 }

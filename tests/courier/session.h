@@ -42,6 +42,8 @@ class Session {
   // palisade-courier VERB --config FILE with the configuration as it stands.
   Outcome courier(const std::string& verb, Process::Options options = {}) const;
   void serve();
+  // serve once more with what an earlier one fetched; returns when it is at work.
+  void serve_again();
   [[nodiscard]] bool ready() const;
   // serve, wait for ready, checkout; throws with the courier's words when that fails.
   void start();
