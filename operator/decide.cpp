@@ -248,6 +248,8 @@ class Decision {
     // A live pod keeps the addresses that it was made with, unless it is sent elsewhere.
     std::optional<Access> access;
     if (live) access = access_from_json(annotation(*seen_.pod, kAccessAnnotation));
+    // Whoever may patch pods may write annotations: they open no network.
+    if (access && !made_for_pod(*access)) access.reset();
     if (seen_.access && (!access || access->llm_url != seen_.access->llm_url ||
                          access->git.host != seen_.access->git.host ||
                          access->llm.host != seen_.access->llm.host)) {
@@ -297,6 +299,7 @@ class Decision {
     repair(plan_, kServiceAccounts, seen_.service_account, desired_service_account(w_), nullptr);
     if (w_.secret && seen_.token)
       repair(plan_, kSecrets, seen_.secret, desired_secret(w_, token), "data");
+    if (!w_.secret && !seen_.pod) remove(kSecrets, w_.git_secret(), seen_.secret);
     repair(plan_, kConfigMaps, seen_.config_map, desired_config_map(w_, config_.defaults), "data");
     const Json network = desired_network_policy(w_, *access);
     if (!seen_.pod) {
@@ -304,12 +307,17 @@ class Decision {
       start(pod);
       return;
     }
-    keep_network(network, pod);
+    keep_network(network);
     if (terminating(*seen_.pod)) {
       waiting("Replacing", "the former pod is ending", false);
       return;
     }
     follow(pod, network);
+  }
+
+  [[nodiscard]] bool made_for_pod(const Access& access) const {
+    const Json& aliases = child((*seen_.pod)["spec"], "hostAliases");
+    return fits_pod(access.llm, access.llm_url, aliases) && fits_pod(access.git, w_.url, aliases);
   }
 
   // policy/ on what is about to be written; the pod as the API server will see it.
@@ -339,9 +347,10 @@ class Decision {
 
   // A change that loosens waits until the pod is gone; anything else, and any drift, is put right
   // at once.
-  void keep_network(const Json& network, const Json& pod) {
-    const bool intended = annotation(*seen_.pod, kNetworkHashAnnotation) ==
-                          pod["metadata"]["annotations"][kNetworkHashAnnotation];
+  void keep_network(const Json& network) {
+    const bool intended =
+        seen_.network_policy && annotation(*seen_.network_policy, kNetworkHashAnnotation) ==
+                                    network["metadata"]["annotations"][kNetworkHashAnnotation];
     // What is no network (labels, owners) is put right at any time.
     if (intended || same_network(seen_.network_policy, network) ||
         narrows(seen_.network_policy, network)) {

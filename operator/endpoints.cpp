@@ -33,8 +33,13 @@ bool excepted(const Cidr& range, const std::vector<Cidr>& except) {
   return std::ranges::any_of(except, [&](const Cidr& hole) { return hole.contains(range); });
 }
 
-std::string with_prefix(const std::string& address) {
-  return address + (address.find(':') == std::string::npos ? "/32" : "/128");
+Json address_peer(const std::string& address) {
+  const char* prefix = address.find(':') == std::string::npos ? "/32" : "/128";
+  return {{"ipBlock", {{"cidr", address + prefix}}}};
+}
+
+Json namespace_selector(const std::string& name) {
+  return {{"matchLabels", {{"kubernetes.io/metadata.name", name}}}};
 }
 
 }  // namespace
@@ -184,10 +189,8 @@ std::expected<Endpoint, std::string> service_endpoint(const Target& target, cons
   Endpoint endpoint;
   endpoint.host = target.host;
   endpoint.alias = cluster_ip;
-  endpoint.peers.push_back(
-      {{"namespaceSelector",
-        {{"matchLabels", {{"kubernetes.io/metadata.name", target.service()->second}}}}},
-       {"podSelector", {{"matchLabels", selector}}}});
+  endpoint.peers.push_back({{"namespaceSelector", namespace_selector(target.service()->second)},
+                            {"podSelector", {{"matchLabels", selector}}}});
   for (const Json& port : spec.value("ports", Json::array())) {
     if (port.value("port", 0) != target.port || port.value("protocol", "TCP") != "TCP") continue;
     const auto wanted = port.find("targetPort");
@@ -217,10 +220,38 @@ std::expected<Endpoint, std::string> address_endpoint(const Target& target,
     }
   }
   // The pod's hosts file knows one address, so no other needs to be open.
-  endpoint.peers.push_back({{"ipBlock", {{"cidr", with_prefix(addresses.front())}}}});
+  endpoint.peers.push_back(address_peer(addresses.front()));
   if (!target.is_address()) endpoint.alias = addresses.front();
   endpoint.ports.push_back({{"protocol", "TCP"}, {"port", target.port}});
   return endpoint;
+}
+
+bool fits_pod(const Endpoint& endpoint, const std::string& url, const Json& host_aliases) {
+  const auto target = parse_target(url);
+  if (!target || target->host != endpoint.host || endpoint.peers.empty() || endpoint.ports.empty())
+    return false;
+  if (target->is_address()) {
+    if (!endpoint.alias.empty()) return false;
+  } else {
+    const Json alias{{"ip", endpoint.alias}, {"hostnames", {endpoint.host}}};
+    if (std::ranges::find(host_aliases, alias) == host_aliases.end()) return false;
+    if (const auto service = target->service()) {
+      const bool tcp = std::ranges::all_of(endpoint.ports, [](const Json& port) {
+        return port.is_object() && port.contains("port") && port.value("protocol", Json()) == "TCP";
+      });
+      return tcp && std::ranges::all_of(endpoint.peers, [&](const Json& peer) {
+               if (!peer.is_object() || peer.size() != 2 ||
+                   peer.value("namespaceSelector", Json()) != namespace_selector(service->second))
+                 return false;
+               const Json pods = peer.value("podSelector", Json());
+               return pods.is_object() && pods.size() == 1 && pods.contains("matchLabels") &&
+                      pods["matchLabels"].is_object() && !pods["matchLabels"].empty();
+             });
+    }
+  }
+  const std::string address = target->is_address() ? target->host : endpoint.alias;
+  return endpoint.peers == Json::array({address_peer(address)}) &&
+         endpoint.ports == Json::array({{{"protocol", "TCP"}, {"port", target->port}}});
 }
 
 std::string check_egress(const Json& rules, const std::vector<std::string>& api_server) {
@@ -237,17 +268,20 @@ std::string check_egress(const Json& rules, const std::vector<std::string>& api_
         return path + " names nothing, which would mean everything";
       const auto block = peer.find("ipBlock");
       if (block == peer.end()) continue;
-      const auto cidr = block->is_object() ? parse_cidr(block->value("cidr", "")) : std::nullopt;
+      const Json range = block->is_object() ? block->value("cidr", Json()) : Json();
+      const auto cidr = range.is_string() ? parse_cidr(range.get<std::string>()) : std::nullopt;
       if (!cidr) return path + ".ipBlock.cidr is no address range";
+      const Json holes = block->value("except", Json::array());
+      if (!holes.is_array()) return path + ".ipBlock.except is not a list";
       std::vector<Cidr> except;
-      for (const Json& hole : block->value("except", Json::array())) {
+      for (const Json& hole : holes) {
         const auto parsed = hole.is_string() ? parse_cidr(hole.get<std::string>()) : std::nullopt;
         if (!parsed) return path + ".ipBlock.except holds something that is no address range";
         except.push_back(*parsed);
       }
       if (const std::string reason = forbidden_reason(*cidr, except, api_server); !reason.empty()) {
         return fmt::format("{}.ipBlock {} is refused: {}; narrow it or add that range to except",
-                           path, block->value("cidr", ""), reason);
+                           path, range.get<std::string>(), reason);
       }
     }
   }

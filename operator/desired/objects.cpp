@@ -114,6 +114,7 @@ Json desired_network_policy(const Workspace& workspace, const Access& access) {
   object["spec"] = {{"podSelector", {{"matchLabels", {{kWorkspaceLabel, workspace.name}}}}},
                     {"policyTypes", {"Ingress", "Egress"}},
                     {"egress", egress}};
+  object["metadata"]["annotations"][kNetworkHashAnnotation] = hash_text(object["spec"].dump());
   return object;
 }
 

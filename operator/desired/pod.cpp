@@ -205,7 +205,6 @@ Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& acc
   pod["metadata"]["annotations"] = {
       {kSpecHashAnnotation,
        hash_text(spec.dump() + desired_config_map(w, defaults)["data"].dump())},
-      {kNetworkHashAnnotation, hash_text(desired_network_policy(w, access)["spec"].dump())},
       {kTokenHashAnnotation, hash_text(w.uid + token)},
       {kAccessAnnotation, to_json(access).dump()}};
   pod["spec"] = std::move(spec);

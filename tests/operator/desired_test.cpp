@@ -348,7 +348,7 @@ TEST(Desired, EndpointThatIsAnAddressNeedsNoAlias) {
 TEST(Desired, AnnotationsTellWhatThePodWasMadeFrom) {
   const Json before = pod_of(usual_workspace())["metadata"]["annotations"];
   EXPECT_EQ(access_from_json(before[kAccessAnnotation].get<std::string>()), access());
-  for (const char* name : {kSpecHashAnnotation, kNetworkHashAnnotation, kTokenHashAnnotation})
+  for (const char* name : {kSpecHashAnnotation, kTokenHashAnnotation})
     EXPECT_EQ(before[name].get<std::string>().size(), 32U) << name;
 
   const auto changed = [&](const char* name, const Json& after) {
@@ -357,7 +357,6 @@ TEST(Desired, AnnotationsTellWhatThePodWasMadeFrom) {
   Json other = usual_workspace();
   other["spec"]["agent"]["model"] = "other";
   EXPECT_TRUE(changed(kSpecHashAnnotation, pod_of(other)));
-  EXPECT_FALSE(changed(kNetworkHashAnnotation, pod_of(other)));
 
   other = usual_workspace();
   other["spec"]["repository"]["ref"] = "other";  // in the ConfigMap alone
@@ -366,7 +365,8 @@ TEST(Desired, AnnotationsTellWhatThePodWasMadeFrom) {
   other = usual_workspace();
   other["spec"]["isolation"]["egress"] =
       Json::array({{{"to", Json::array({{{"ipBlock", {{"cidr", "203.0.113.0/24"}}}}})}}});
-  EXPECT_TRUE(changed(kNetworkHashAnnotation, pod_of(other)));
+  EXPECT_NE(desired_network_policy(parsed(other), access())["metadata"]["annotations"],
+            desired_network_policy(parsed(usual_workspace()), access())["metadata"]["annotations"]);
   EXPECT_FALSE(changed(kSpecHashAnnotation, pod_of(other))) << "a narrower network spares the pod";
 
   const Workspace w = parsed(usual_workspace());

@@ -36,8 +36,10 @@ struct Access {
                                const Access& access, const std::string& token);
 
 inline constexpr const char* kSpecHashAnnotation = "palisade.dev/spec-hash";
-inline constexpr const char* kNetworkHashAnnotation = "palisade.dev/network-hash";
 inline constexpr const char* kTokenHashAnnotation = "palisade.dev/token-hash";
+// On the NetworkPolicy: what its spec was when the operator last wrote it. Tells drift, which is
+// put right at once, from a wish for a wider network, which waits for the pod's end.
+inline constexpr const char* kNetworkHashAnnotation = "palisade.dev/network-hash";
 // The addresses that the pod was made with: kept for its life, so that a name that resolves
 // differently does not end a session.
 inline constexpr const char* kAccessAnnotation = "palisade.dev/access";

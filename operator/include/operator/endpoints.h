@@ -61,6 +61,11 @@ struct Endpoint {
     const Target& target, std::vector<std::string> addresses,
     const std::vector<std::string>& api_server);
 
+// Whether `endpoint`, read from an annotation that others can write, is what the operator can have
+// made of `url` for a pod with these hostAliases (which nobody can change).
+[[nodiscard]] bool fits_pod(const Endpoint& endpoint, const std::string& url,
+                            const Json& host_aliases);
+
 // spec.isolation.egress, judged: "" or the first offence with its path.
 [[nodiscard]] std::string check_egress(const Json& rules,
                                        const std::vector<std::string>& api_server);
