@@ -131,6 +131,19 @@ TEST_F(WebhookIntegration, MakesItsCertificateAndTellsTheApiServerOfIt) {
               HasSubstr("palisade_webhook_certificate_expiry_timestamp_seconds "));
 }
 
+TEST_F(WebhookIntegration, TakesNoMoreThanItsMemoryBears) {
+  for (const std::size_t size : {std::size_t{4} << 20, (std::size_t{4} << 20) + 1}) {
+    raw::Client client(webhook_->port(), true);
+    client.write(
+        "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "Content-Length: " +
+        std::to_string(size) + "\r\n\r\n" + std::string(size, ' '));
+    const auto reply = client.reply();
+    ASSERT_TRUE(reply) << size;
+    EXPECT_EQ(reply->status, size > std::size_t{4} << 20 ? 413 : 400) << size;
+  }
+}
+
 TEST_F(WebhookIntegration, GoodPodsAndOthersPass) {
   const std::string name = must_create(good_pod());
   must_create(nginx_pod());
