@@ -53,7 +53,9 @@ void add_pod(element object, const Template& where, const std::string& kind, std
     element next;
     if (place.pod[member].get(next) != simdjson::SUCCESS) {
       // The API refuses a workload without a template; so does this: it has no pod to judge.
-      out.problem = kind + " " + place.name + ": " + prefix + std::string(member) + " is missing";
+      out.problem = kind;
+      out.problem.append(" ").append(place.name).append(": ").append(prefix).append(member);
+      out.problem += " is missing";
       return;
     }
     place.pod = next;

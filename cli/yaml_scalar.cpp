@@ -62,6 +62,7 @@ std::optional<std::string> integer(std::string_view text) {
   }
   std::uint64_t value = 0;
   const char* const last = text.data() + text.size();
+  // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): its length is in `last`.
   const auto [end, error] = std::from_chars(text.data(), last, value, base);
   if (text.empty() || error != std::errc() || end != last) return std::nullopt;
   if (!negative) {

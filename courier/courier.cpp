@@ -163,8 +163,9 @@ std::expected<void, std::string> Courier::fetch() {
 }
 
 std::string Courier::tip() const {
-  const auto found = read_branch(config_.workspace, config_.branch);
-  return found && *found ? **found : std::string();
+  return read_branch(config_.workspace, config_.branch)
+      .value_or(std::nullopt)
+      .value_or(std::string());
 }
 
 void Courier::deliver(bool final) {
@@ -177,11 +178,11 @@ void Courier::deliver(bool final) {
     report_.error = "the branch cannot be read from the workspace: " + found.error();
     return;
   }
-  if (!*found) {
+  const std::string tip = found->value_or(std::string());
+  if (tip.empty()) {
     report_.error = fmt::format("the workspace has no branch {}", config_.branch);
     return;
   }
-  const std::string tip = **found;
   if (tip == pushed_) {
     report_.pushed = true;
     return;

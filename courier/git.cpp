@@ -147,7 +147,8 @@ std::string scrubbed(std::string text, bool cut, const std::vector<std::string>&
 
 }  // namespace
 
-Git::Git(const Config& config, std::string protocols, fs::path self, fs::path ca_bundle)
+Git::Git(const Config& config, const std::string& protocols, const fs::path& self,
+         const fs::path& ca_bundle)
     : config_(config) {
   environment_ = {"PATH=/usr/bin:/bin",    "LC_ALL=C",
                   "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",

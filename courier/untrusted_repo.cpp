@@ -236,7 +236,7 @@ std::expected<ObjectView, std::string> ObjectView::make(
   for (const std::string& name : loose) {
     const std::string fan = name.substr(0, 2);
     const std::string rest = name.substr(2);
-    const Descriptor from = open_file(fan + "/" + rest, size);
+    const Descriptor from = open_file(fmt::format("{}/{}", fan, rest), size);
     if (!from.valid()) continue;
     if (size > most) return std::unexpected(kTooLarge);
     fs::create_directory(view.place_ / fan);
@@ -253,6 +253,7 @@ ObjectView::~ObjectView() {
 
 std::vector<int> ObjectView::descriptors() const {
   std::vector<int> out;
+  out.reserve(packs_.size());
   for (const Descriptor& file : packs_)
     out.push_back(file.get());
   return out;

@@ -36,7 +36,8 @@ class Git {
  public:
   // `protocols`: GIT_ALLOW_PROTOCOL, e.g. "https" or "file". `self`: this program, as GIT_ASKPASS;
   // empty: no credentials.
-  Git(const Config& config, std::string protocols, fs::path self, fs::path ca_bundle);
+  Git(const Config& config, const std::string& protocols, const fs::path& self,
+      const fs::path& ca_bundle);
 
   // An error where git could not be run, was ended or exited non-zero; its text is git's own, free
   // of the token.
