@@ -202,7 +202,7 @@ class Life {
 };
 
 TEST(Promises, HoldAfterEveryActionOfEveryPlan) {
-  for (std::uint64_t i = 0; i < 120; ++i) {
+  for (std::uint64_t i = 0; i < 60; ++i) {
     SCOPED_TRACE("PALISADE_TEST_SEED=" + std::to_string(seed()) + ", life " + std::to_string(i));
     Life life(seed() * 1000 + i);
     life.live();

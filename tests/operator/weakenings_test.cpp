@@ -78,7 +78,7 @@ TEST(Weakenings, EachAloneIsRejectedNamingItsControlAlone) {
 TEST(Weakenings, RandomOnesOnRandomWorkspacesAreRejected) {
   std::mt19937_64 random(seed());
   SCOPED_TRACE("PALISADE_TEST_SEED=" + std::to_string(seed()));
-  for (int round = 0; round < 150; ++round) {
+  for (int round = 0; round < 80; ++round) {
     Json pod = pod_of(random_workspace(random));
     if (round % 2 == 0) pod = with_ephemeral_container(std::move(pod));
     ASSERT_TRUE(findings_of(pod).empty()) << "round " << round << "\n" << tell(findings_of(pod));
