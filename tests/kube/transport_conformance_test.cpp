@@ -216,11 +216,12 @@ TEST_P(Conformance, CutBodyIsNeverTakenAsWhole) {
   for (const std::string& message : messages) {
     for (std::size_t ending = 0; ending < std::size(endings); ++ending) {
       SCOPED_TRACE(message + " ending " + std::to_string(ending));
+      const auto end = endings[ending];
       serve([=](Server& server, Peer& peer, int) {
         peer.read_request();
         peer.write(message);
         if (ending == 2) server.pause(50ms);  // a reset takes with it what has not been read
-        (peer.*endings[ending])();
+        (peer.*end)();
       });
       const auto answer = get();
       EXPECT_TRUE(failed_as(answer, kube::kTransportReasonClosed));

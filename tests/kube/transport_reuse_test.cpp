@@ -81,6 +81,7 @@ TEST_P(Reuse, RequestLostOnAPooledConnectionIsRepeatedOnlyIfThatIsSafe) {
     const auto [method, body] = one;
     for (std::size_t ending = 0; ending < std::size(endings); ++ending) {
       SCOPED_TRACE(method + " " + body + " ending " + std::to_string(ending));
+      const auto end = endings[ending];
       const auto lost = std::make_shared<std::atomic<bool>>(false);
       auto& server = serve([=](Server& self, Peer& peer, int) {
         std::string got;
@@ -88,7 +89,8 @@ TEST_P(Reuse, RequestLostOnAPooledConnectionIsRepeatedOnlyIfThatIsSafe) {
           const bool warming = got.find(" /warm ") != std::string::npos;
           if (!warming && i > 0 && !lost->exchange(true)) {
             self.note(got);
-            return (peer.*endings[ending])();
+            (peer.*end)();
+            return;
           }
           if (!warming && *lost) self.note(got);
           peer.write(std::string("HTTP/1.1 200 OK\r\n") + (*lost ? "" : "X-Early: 1\r\n") +
