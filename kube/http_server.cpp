@@ -122,12 +122,32 @@ struct HttpServer::Impl {
   HttpServerOptions options;
   HttpHandler handler;
 
+  // A large body's share of max_bodies_bytes, for as long as the body lives.
+  class Share {
+   public:
+    Share(Impl& server, std::size_t bytes) : server_(server), bytes_(bytes > kSmall ? bytes : 0) {
+      granted_ = server_.bodies.fetch_add(bytes_) + bytes_ <= server_.options.max_bodies_bytes ||
+                 bytes_ == 0;
+    }
+    ~Share() { server_.bodies -= bytes_; }
+    Share(const Share&) = delete;
+    Share& operator=(const Share&) = delete;
+    [[nodiscard]] bool granted() const { return granted_; }
+
+   private:
+    static constexpr std::size_t kSmall = 64 * 1024;
+    Impl& server_;
+    const std::size_t bytes_;
+    bool granted_ = false;
+  };
+
   std::vector<std::unique_ptr<Context>> contexts;
   std::vector<std::jthread> threads;
   std::optional<tcp::acceptor> acceptor;
   std::uint16_t port = 0;
   std::size_t next_context = 0;
   std::atomic<std::size_t> open{0};
+  std::atomic<std::size_t> bodies{0};
   std::atomic<bool> stopped{true};
   std::mutex mutex;
   std::shared_ptr<ssl::context> tls;  // guarded by mutex; null: plain
@@ -226,6 +246,14 @@ struct HttpServer::Impl {
       // A coding that we do not know leaves no way to tell where the body ends.
       const bool strange =
           !ec && !parser.chunked() && parser.get().count(http::field::transfer_encoding) > 0;
+      // Of a chunked body only the limit is known.
+      const Share share(*this, ec ? 0
+                                  : static_cast<std::size_t>(parser.content_length().value_or(
+                                        parser.chunked() ? options.max_body_bytes : 0)));
+      if (!share.granted()) {
+        co_await refuse(stream, watched, buffer, 503, out);
+        co_return false;
+      }
       if (!ec && !strange && beast::iequals(parser.get()[http::field::expect], "100-continue")) {
         static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
         co_await asio::async_write(stream, asio::buffer(kContinue), token());

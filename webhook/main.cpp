@@ -80,6 +80,8 @@ int run(const Flags& flags) {
   serving.port = flags.port;
   serving.threads = flags.threads;
   serving.max_body_bytes = kMaxReview;
+  serving.max_bodies_bytes = 8 * kMaxReview;
+  serving.max_connections = 512;
   webhook::KeeperOptions keeping;
   keeping.ns = ns;
   keeping.secret = flags.secret;

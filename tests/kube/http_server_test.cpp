@@ -96,6 +96,25 @@ TEST_P(HttpServerTest, AnswersWhatTheHandlerSays) {
   EXPECT_THAT(reply->head, HasSubstr("Content-Type: application/json\r\n"));
 }
 
+TEST_P(HttpServerTest, LargeBodiesTogetherAreBounded) {
+  HttpServerOptions options;
+  options.max_bodies_bytes = 250'000;
+  start(options);
+  const std::string large = post(100'000);
+  {
+    // Two that never end take their share, though most of them has not come.
+    const auto first = connect();
+    const auto second = connect();
+    first->write(large.substr(0, 500));
+    second->write(large.substr(0, 500));
+    ASSERT_TRUE(eventually([&] { return status_of(large) == 503; }));
+    EXPECT_EQ(status_of("POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"), 503)
+        << "a body of unknown size may be of any";
+    EXPECT_EQ(status_of(post(60'000)), 200) << "small ones are not held up";
+  }
+  EXPECT_TRUE(eventually([&] { return status_of(large) == 200; })) << "a share is given back";
+}
+
 TEST_P(HttpServerTest, KeepsTheConnectionForTheNextRequest) {
   start();
   const auto client = connect();
