@@ -13,10 +13,6 @@
 
 namespace palisade::policy {
 
-// A review's findings stop here: one is enough to refuse, and the pod's author must not choose how
-// much memory an answer takes.
-inline constexpr std::size_t kMaxFindings = 1000;
-
 class Report {
  public:
   Report(std::string_view control, std::vector<Finding>& out) : control_(control), out_(out) {}

@@ -161,6 +161,22 @@ std::string_view known_operation(std::string_view operation) {
   return {};
 }
 
+// Who wanted what, for the log.
+std::string subject_of(const element& request) {
+  element object;
+  element metadata;
+  element user;
+  std::string name(text_at(request, "name"));
+  if (name.empty() && object_at(request, "object", object) &&
+      object_at(object, "metadata", metadata)) {
+    name = clipped(text_at(metadata, "generateName")) + "*";
+  }
+  std::string out = clipped(text_at(request, "operation")) + " pod " +
+                    clipped(text_at(request, "namespace")) + "/" + name.substr(0, 253);
+  if (object_at(request, "userInfo", user)) out += " by " + clipped(text_at(user, "username"));
+  return out;
+}
+
 void judge(const element& request, const policy::Settings& settings, const ModeLookup& mode_of,
            Outcome& outcome, Response& response) {
   const auto refuse = [&](const std::string& why) {
@@ -205,7 +221,9 @@ void judge(const element& request, const policy::Settings& settings, const ModeL
                                           : "the namespace enforces all pods";
 
   auto findings = policy::evaluate(pod, settings);
-  if (update && (!then.empty() || *mode == Mode::kAll) && !findings.empty()) {
+  // A full list may hide what is new in it: then nothing counts as standing from before.
+  if (update && (!then.empty() || *mode == Mode::kAll) && !findings.empty() &&
+      findings.size() < policy::kMaxFindings) {
     const std::size_t all = findings.size();
     findings = added(std::move(findings), policy::evaluate(before, settings));
     if (findings.empty()) {
@@ -264,6 +282,7 @@ Outcome review(std::string_view body, const policy::Settings& settings, const Mo
   outcome.operation = known_operation(text_at(request, "operation"));
   Response response(outcome, uid);
   judge(request, settings, mode_of, outcome, response);
+  if (!outcome.allowed) outcome.subject = subject_of(request);
   return outcome;
 }
 

@@ -107,7 +107,7 @@ kube::HttpResponse Reviewer::answer(const kube::HttpRequest& request) {
   if (!is_json(request.content_type)) return {415, kText, "reviews are application/json\n"};
   Outcome outcome = impl_->judge(request.body);
   if (outcome.status == 200 && !outcome.allowed)
-    spdlog::info("denied: {}", outcome.body.substr(0, 2000));
+    spdlog::info("denied {}: {}", outcome.subject, outcome.body.substr(0, 2000));
   return {outcome.status, outcome.status == 200 ? "application/json" : kText,
           std::move(outcome.body)};
 }

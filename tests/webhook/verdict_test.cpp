@@ -89,6 +89,26 @@ TEST(Verdict, AnUpdateMustNotWeaken) {
   }
 }
 
+TEST(Verdict, APodWithMoreFindingsThanAreListedCanHideNothingBehindThem) {
+  json old_pod = good_pod();
+  const json weak = {{"name", "x"}, {"image", "x"}};
+  for (int i = 0; i < 400; ++i)
+    old_pod["spec"]["containers"].push_back(weak);
+  json worse = old_pod;
+  worse["spec"]["containers"].back()["securityContext"] = {{"privileged", true}};
+  EXPECT_FALSE(ask(envelope(worse, "UPDATE", old_pod)).allowed);
+}
+
+TEST(Verdict, ADenialSaysForTheLogWhoWantedWhat) {
+  const json weak = changed(good_pod(), weakened_pods()[0].change);
+  EXPECT_EQ(ask(envelope(weak)).subject, "CREATE pod team-a/fix-login-agent by somebody");
+  json unnamed = envelope(weak);
+  unnamed["request"].erase("name");
+  unnamed["request"]["object"]["metadata"]["generateName"] = "fix-";
+  EXPECT_EQ(ask(unnamed).subject, "CREATE pod team-a/fix-* by somebody");
+  EXPECT_EQ(ask(envelope(good_pod())).subject, "");
+}
+
 TEST(Verdict, APodFromBeforeTheGuardCanBeFinishedButNotWeakenedFurther) {
   const json old_pod = changed(good_pod(), weakened_pods()[0].change);
   json ending = old_pod;

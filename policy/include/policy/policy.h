@@ -57,6 +57,10 @@ struct Control {
 [[nodiscard]] std::span<const Control> controls();
 [[nodiscard]] const Control* find_control(std::string_view id);
 
+// Findings stop here: one is enough to refuse, and the pod's author must not choose how much memory
+// an answer takes. A list of this length may hide more.
+inline constexpr std::size_t kMaxFindings = 1000;
+
 // Every control on a pod. `pod` is a Pod (or anything with metadata and spec of a pod template);
 // `prefix` goes before each path (e.g. "spec.template." for a Deployment's template). A pod whose
 // fields have the wrong JSON type gets findings, not a pass.

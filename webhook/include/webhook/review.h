@@ -31,6 +31,7 @@ struct Outcome {
   bool is_agent = false;
   std::string_view operation;  // CREATE, UPDATE, ... or "" (points into a static text)
   std::vector<std::string_view> denied_controls;  // ids, each once
+  std::string subject;                            // of a denial: operation, namespace, pod and user
 };
 
 // Thread-safe; each thread keeps a parser of its own.
