@@ -27,6 +27,11 @@ namespace kube {
 
 namespace {
 
+// cpprestsdk's pool of threads outlives main() and ends after OpenSSL's exit handler, which would
+// take away what those threads still use; so there is no such handler. Before main(): the first
+// initialisation decides.
+[[maybe_unused]] const int kOpenSslStays = OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
+
 namespace web_http = web::http;
 using Clock = std::chrono::steady_clock;
 using TcpSocket = boost::asio::ip::tcp::socket;
