@@ -247,6 +247,7 @@ std::optional<Mode> parse_mode(std::string_view label) {
 }
 
 Outcome review(std::string_view body, const policy::Settings& settings, const ModeLookup& mode_of) {
+  if (body.empty()) return bad_request("the body is empty");
   thread_local simdjson::dom::parser parser;
   if (parser.max_depth() != kMaxDepth) {
     if (parser.allocate(kUsualBody, kMaxDepth) != simdjson::SUCCESS)
