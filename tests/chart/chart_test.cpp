@@ -312,7 +312,8 @@ TEST(Chart, SecretsAreReadByNameAndNeverListed) {
 
 TEST(Chart, TheWebhookChangesNothingButItsOwnConfigurationAndSecret) {
   const auto all = objects();
-  for (const json& rule : named(all, "ClusterRole", "palisade-webhook")["rules"]) {
+  const json role = named(all, "ClusterRole", "palisade-webhook");
+  for (const json& rule : role.at("rules")) {
     const bool reads = std::ranges::all_of(strings_of(rule, "verbs"), [](const std::string& verb) {
       return verb == "get" || verb == "list" || verb == "watch";
     });
