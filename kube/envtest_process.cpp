@@ -88,6 +88,7 @@ Result<void> Process::start(const std::vector<std::string>& arguments,
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
     const int null = open("/dev/null", O_RDONLY);
+    if (null < 0) _exit(126);
     dup2(null, STDIN_FILENO);
     close_range(3, ~0U, 0);  // the test's sockets must end with the test
     execv(argv[0], argv.data());

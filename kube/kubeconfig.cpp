@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include <fmt/format.h>
 #include <openssl/evp.h>
 #include <yaml-cpp/yaml.h>
 
@@ -67,7 +68,7 @@ Result<Section> entry(const Section& root, const std::string& list, const std::s
   if (items && items.IsSequence()) {
     for (const auto& item : items) {
       if (!item.IsMap() || text_of(item["name"]) != name) continue;
-      const std::string path = list + "[" + name + "]." + inner;
+      const std::string path = fmt::format("{}[{}].{}", list, name, inner);
       if (!item[inner] || !item[inner].IsMap()) return root.fault(path, "is missing");
       return Section{root.file, path, item[inner]};
     }
@@ -161,8 +162,8 @@ Result<void> read_token(const Section& user, Config& config, const Now& now) {
         file, std::move(*first), [](const std::string& text) { return !trimmed(text).empty(); },
         now);
     config.bearer_token = [source] { return trimmed(source->text()); };
-  } else if (const std::string token = user.text("token"); !token.empty()) {
-    config.bearer_token = [token] { return token; };
+  } else if (std::string token = user.text("token"); !token.empty()) {
+    config.bearer_token = [token = std::move(token)] { return token; };
   }
   return {};
 }

@@ -304,7 +304,7 @@ bool Reflector::has_synced() const {
 
 bool Reflector::wait_for_sync(std::chrono::milliseconds timeout, std::stop_token stop) const {
   std::unique_lock lock(impl_->mutex);
-  return impl_->changed.wait_for(lock, stop, timeout, [this] { return impl_->synced; });
+  return impl_->changed.wait_for(lock, std::move(stop), timeout, [this] { return impl_->synced; });
 }
 
 std::string Reflector::last_error() const {

@@ -1,7 +1,8 @@
 // The Transport on cpprestsdk's http_client, and the only file that includes it. The library is
 // archived and has no security fixes: it speaks to the API server alone. What each guard below is
 // for stands in README.md.
-#define _TURN_OFF_PLATFORM_STRING  // the library's U() macro breaks other headers
+// The library's U() macro breaks other headers. NOLINTNEXTLINE(bugprone-reserved-identifier)
+#define _TURN_OFF_PLATFORM_STRING
 #include <charconv>
 #include <condition_variable>
 #include <deque>
@@ -399,6 +400,7 @@ std::optional<std::uint64_t> announced_length(const Headers& headers) {
   if (text.empty()) return 0;
   std::uint64_t length = 0;
   const char* last = text.data() + text.size();
+  // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): its length is in `last`.
   const auto [end, ec] = std::from_chars(text.data(), last, length);
   if (end != last) return std::nullopt;
   return ec == std::errc() ? length : std::numeric_limits<std::uint64_t>::max();

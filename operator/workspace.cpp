@@ -2,6 +2,8 @@
 #include <cctype>
 #include <limits>
 
+#include <fmt/format.h>
+
 #include <operator/workspace.h>
 
 namespace palisade::op {
@@ -58,7 +60,7 @@ Json quantities(const Json& object, const std::string& path, const char* key,
   if (!given.is_object()) throw WrongType{path + "." + key};
   for (const auto& [name, value] : given.items()) {
     if (!value.is_string() && !value.is_number_integer())
-      throw WrongType{path + "." + key + "." + name};
+      throw WrongType{fmt::format("{}.{}.{}", path, key, name)};
     out[name] = value.is_string() ? value : Json(std::to_string(value.get<std::int64_t>()));
   }
   return out;

@@ -126,9 +126,10 @@ def down() -> None:
     for name in ("kubelet", "kube-proxy", "netpol"):
         processes.stop(name)
     _kill_containers()
-    for name in processes.recorded():
-        if name != "outside":
-            processes.stop(name)
+    # The API server before etcd, without which its shutdown waits in vain.
+    rest = [name for name in processes.recorded() if name != "outside"]
+    for name in sorted(rest, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER), reverse=True):
+        processes.stop(name)
     if settings.STATE.exists():
         network.down()
     _remove_pod_namespaces()

@@ -39,8 +39,8 @@ struct HttpServerOptions {
   std::optional<ServingCertificate> tls;         // absent: plain HTTP
   std::size_t max_header_bytes = 16 * 1024;      // 431 above
   std::size_t max_body_bytes = 7 * 1024 * 1024;  // 413 above, without reading the rest
-  // Of all large bodies at once, those above 64 KiB; 503 above, without reading the body. What small
-  // ones take is bounded by max_connections.
+  // Of all large bodies at once, those above 64 KiB; 503 above, without reading the body. What
+  // small ones take is bounded by max_connections.
   std::size_t max_bodies_bytes = 64 * 1024 * 1024;
   std::chrono::milliseconds handshake_deadline{5'000};
   std::chrono::milliseconds read_deadline{

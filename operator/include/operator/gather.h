@@ -63,7 +63,7 @@ class Gatherer {
   const Resolver resolver_;
   std::mutex mutex_;
   std::vector<std::string> api_server_;
-  std::chrono::steady_clock::time_point api_server_read_{};
+  std::chrono::steady_clock::time_point api_server_read_;
 };
 
 }  // namespace palisade::op
