@@ -1,5 +1,5 @@
-// Certificates for tests: authorities and leaves made on the spot, ECDSA P-256. Any failure throws: it
-// is a bug of the test. Link OpenSSL::Crypto.
+// Certificates for tests: authorities and leaves made on the spot, ECDSA P-256. Any failure throws:
+// it is a bug of the test. Link OpenSSL::Crypto.
 #pragma once
 
 #include <chrono>
@@ -127,8 +127,7 @@ inline Pair issue(const Pair& ca, const Leaf& leaf) {
   const detail::Key key(EVP_EC_gen("P-256"));
   const auto certificate = detail::blank(key.get(), leaf.not_after);
   X509* raw = certificate.get();
-  if (!leaf.organization.empty())
-    detail::name(X509_get_subject_name(raw), "O", leaf.organization);
+  if (!leaf.organization.empty()) detail::name(X509_get_subject_name(raw), "O", leaf.organization);
   detail::name(X509_get_subject_name(raw), "CN", leaf.common_name);
   detail::must(X509_set_issuer_name(raw, X509_get_subject_name(issuer.get())) == 1, "issuer");
   std::string names;
