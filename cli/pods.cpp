@@ -1,30 +1,12 @@
 #include "pods.h"
 
-#include <algorithm>
-#include <array>
+#include <policy/templates.h>
 
 namespace palisade::cli {
 namespace {
 
 using simdjson::dom::element;
 
-// Where a kind keeps its pod template: each member on the way.
-struct Template {
-  std::string_view kind;
-  std::string_view group;  // of apiVersion; "" is the core group
-  std::array<std::string_view, 4> path;
-};
-constexpr std::array kTemplates{
-    Template{"Pod", "", {}},
-    Template{"PodTemplate", "", {"template"}},
-    Template{"ReplicationController", "", {"spec", "template"}},
-    Template{"Deployment", "apps", {"spec", "template"}},
-    Template{"StatefulSet", "apps", {"spec", "template"}},
-    Template{"DaemonSet", "apps", {"spec", "template"}},
-    Template{"ReplicaSet", "apps", {"spec", "template"}},
-    Template{"Job", "batch", {"spec", "template"}},
-    Template{"CronJob", "batch", {"spec", "jobTemplate", "spec", "template"}},
-};
 constexpr int kMaxLists = 10;  // Lists in Lists
 
 std::string text(element object, std::string_view key) {
@@ -37,8 +19,8 @@ std::string_view group_of(std::string_view api_version) {
   return slash == std::string_view::npos ? std::string_view() : api_version.substr(0, slash);
 }
 
-void add_pod(element object, const Template& where, const std::string& kind, std::string prefix,
-             Contents& out) {
+void add_pod(element object, const policy::PodTemplate& where, const std::string& kind,
+             const std::string& prefix, Contents& out) {
   PodPlace place;
   place.kind = kind;
   element metadata;
@@ -47,22 +29,16 @@ void add_pod(element object, const Template& where, const std::string& kind, std
     place.name = text(metadata, "name");
     if (place.name.empty()) place.name = text(metadata, "generateName");
   }
-  place.pod = object;
-  for (const std::string_view member : where.path) {
-    if (member.empty()) break;
-    element next;
-    if (place.pod[member].get(next) != simdjson::SUCCESS) {
-      // The API refuses a workload without a template; so does this: it has no pod to judge.
-      out.problem = kind;
-      out.problem.append(" ").append(place.name).append(": ").append(prefix).append(member);
-      out.problem += " is missing";
-      return;
-    }
-    place.pod = next;
-    prefix += member;
-    prefix += '.';
+  const auto pod = policy::pod_in(object, where);
+  if (!pod) {
+    // The API refuses a workload without a template; so does this: it has no pod to judge.
+    out.problem = kind;
+    out.problem.append(" ").append(place.name).append(": ").append(prefix).append(pod.error());
+    out.problem += " is missing";
+    return;
   }
-  place.prefix = std::move(prefix);
+  place.pod = *pod;
+  place.prefix = prefix + where.prefix();
   out.pods.push_back(std::move(place));
 }
 
@@ -98,12 +74,8 @@ void visit(element object, std::string_view item_kind, std::string_view item_ver
     }
     return;
   }
-  const auto found = std::ranges::find_if(kTemplates, [&](const Template& candidate) {
-    const std::string_view group = group_of(version);
-    return candidate.kind == kind &&
-           (candidate.group == group || (candidate.group == "apps" && group == "extensions"));
-  });
-  if (found == kTemplates.end()) {
+  const policy::PodTemplate* const found = policy::template_of_kind(group_of(version), kind);
+  if (found == nullptr) {
     ++out.others;
     return;
   }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include <policy/templates.h>
 #include <webhook/review.h>
 
 namespace palisade::webhook {
@@ -171,8 +172,10 @@ std::string subject_of(const element& request) {
       object_at(object, "metadata", metadata)) {
     name = clipped(text_at(metadata, "generateName")) + "*";
   }
-  std::string out = clipped(text_at(request, "operation")) + " pod " +
-                    clipped(text_at(request, "namespace")) + "/" + name.substr(0, 253);
+  element resource;
+  std::string out = clipped(text_at(request, "operation"));
+  if (object_at(request, "resource", resource)) out += " " + clipped(text_at(resource, "resource"));
+  out += " " + clipped(text_at(request, "namespace")) + "/" + name.substr(0, 253);
   if (object_at(request, "userInfo", user)) out += " by " + clipped(text_at(user, "username"));
   return out;
 }
@@ -184,26 +187,40 @@ void judge(const element& request, const policy::Settings& settings, const ModeL
   };
   element resource;
   if (!object_at(request, "resource", resource)) return refuse("the review names no resource");
-  if (!text_at(resource, "group").empty() || text_at(resource, "resource") != "pods") {
-    return refuse("only pods are judged here, not " + clipped(text_at(resource, "resource")) +
-                  "; check the webhook's rules");
+  const policy::PodTemplate* const kind =
+      policy::template_of_resource(text_at(resource, "group"), text_at(resource, "resource"));
+  if (kind == nullptr) {
+    return refuse("only pods and what makes them are judged here, not " +
+                  clipped(text_at(resource, "resource")) + "; check the webhook's rules");
   }
+  const bool is_pod = kind->resource == "pods";
   const std::string_view subresource = text_at(request, "subResource");
-  if (!subresource.empty() && subresource != "ephemeralcontainers" && subresource != "resize") {
-    return refuse("pods/" + clipped(subresource) +
+  if (!subresource.empty() &&
+      !(is_pod && (subresource == "ephemeralcontainers" || subresource == "resize"))) {
+    return refuse(std::string(kind->resource) + "/" + clipped(subresource) +
                   " is not judged here; check the webhook's rules");
   }
   if (outcome.operation != "CREATE" && outcome.operation != "UPDATE") {
     return refuse("the operation \"" + clipped(text_at(request, "operation")) +
                   "\"; check the webhook's rules");
   }
-  element pod;
-  if (!object_at(request, "object", pod) || !pod.is_object())
+  element object;
+  if (!object_at(request, "object", object) || !object.is_object())
     return refuse("the review holds no object");
+  const auto pod_or = policy::pod_in(object, *kind);
+  if (!pod_or) return refuse("the " + std::string(kind->kind) + " has no " + pod_or.error());
+  const element pod = *pod_or;
   element before;
   const bool update = outcome.operation == "UPDATE";
-  if (update && (!object_at(request, "oldObject", before) || !before.is_object()))
-    return refuse("an update without the old object");
+  if (update) {
+    element old;
+    if (!object_at(request, "oldObject", old) || !old.is_object())
+      return refuse("an update without the old object");
+    const auto before_or = policy::pod_in(old, *kind);
+    if (!before_or)
+      return refuse("the old " + std::string(kind->kind) + " has no " + before_or.error());
+    before = *before_or;
+  }
 
   const auto mode = mode_of(text_at(request, "namespace"));
   if (!mode)
@@ -220,20 +237,24 @@ void judge(const element& request, const policy::Settings& settings, const ModeL
                           : !then.empty() ? then
                                           : "the namespace enforces all pods";
 
-  auto findings = policy::evaluate(pod, settings);
+  const std::string prefix = kind->prefix();
+  auto findings = policy::evaluate(pod, settings, prefix);
   // A full list may hide what is new in it: then nothing counts as standing from before.
   if (update && (!then.empty() || *mode == Mode::kAll) && !findings.empty() &&
       findings.size() < policy::kMaxFindings) {
     const std::size_t all = findings.size();
-    findings = added(std::move(findings), policy::evaluate(before, settings));
+    findings = added(std::move(findings), policy::evaluate(before, settings, prefix));
     if (findings.empty()) {
-      const std::string warning =
-          std::to_string(all) + " hardening problem(s) stand in this pod from before; recreate it";
+      const std::string warning = std::to_string(all) + " hardening problem(s) stand in this " +
+                                  (is_pod ? "pod" : std::string(kind->kind)) +
+                                  " from before; recreate it";
       return response.allow("nothing is weakened further", warning);
     }
   }
   if (findings.empty()) return response.allow("compliant: " + why);
-  response.deny(why, "Palisade refuses this Aider pod (" + why + "): " + policy::explain(findings),
+  const std::string what = is_pod ? "Aider pod" : std::string(kind->kind) + " of Aider pods";
+  response.deny(why,
+                "Palisade refuses this " + what + " (" + why + "): " + policy::explain(findings),
                 findings);
 }
 

@@ -10,7 +10,7 @@ from kubernetes.client.exceptions import ApiException
 
 from e2e.harness import workspace as aw
 from e2e.harness.pods import WEAKENED, good_pod, plain_pod, weakened_pod
-from e2e.harness.shell import eventually
+from e2e.harness.shell import eventually, kubectl
 from e2e.harness.world import World
 
 NAMESPACE = "story-admission"
@@ -65,6 +65,45 @@ def test_a_plain_pod_passes_untouched(core: client.CoreV1Api):
         assert created.spec.containers[0].security_context is None
     finally:
         core.delete_namespaced_pod("nginx", NAMESPACE, grace_period_seconds=0)
+
+
+def _workloads(pod: dict) -> list[tuple[str, str, dict]]:
+    """The pod as the template of each kind that makes pods: its API path, the path of its template, the object."""
+    meta = {"name": "made", "namespace": NAMESPACE}
+    labels = {**pod["metadata"].get("labels", {}), "app": "made"}
+    always = {key: value for key, value in pod["spec"].items() if key != "activeDeadlineSeconds"} | {"restartPolicy": "Always"}
+    template = {"metadata": {"labels": labels}, "spec": always}
+    job = {"template": {"metadata": {"labels": labels}, "spec": pod["spec"] | {"restartPolicy": "Never"}}}
+    replicas = {"selector": {"matchLabels": {"app": "made"}}, "template": template}
+    core, apps, batch = (f"/{path}/namespaces/{NAMESPACE}/" for path in ("api/v1", "apis/apps/v1", "apis/batch/v1"))
+    return [
+        (core + "podtemplates", "template.", {"metadata": meta, "template": template}),
+        (core + "replicationcontrollers", "spec.template.", {"metadata": meta, "spec": {"selector": {"app": "made"}, "template": template}}),
+        (apps + "deployments", "spec.template.", {"metadata": meta, "spec": replicas}),
+        (apps + "replicasets", "spec.template.", {"metadata": meta, "spec": replicas}),
+        (apps + "daemonsets", "spec.template.", {"metadata": meta, "spec": replicas}),
+        (apps + "statefulsets", "spec.template.", {"metadata": meta, "spec": {**replicas, "serviceName": "made"}}),
+        (batch + "jobs", "spec.template.", {"metadata": meta, "spec": job}),
+        (batch + "cronjobs", "spec.jobTemplate.spec.template.", {"metadata": meta, "spec": {"schedule": "0 0 * * *", "jobTemplate": {"spec": job}}}),
+    ]
+
+
+def _post(path: str, body: dict) -> tuple[int, dict]:
+    """A server-side dry run by kubectl, whose errors are the API server's own."""
+    done = kubectl("create", "--raw", f"{path}?dryRun=All", "-f", "-", stdin=json.dumps(body), check=False)
+    return done.returncode, json.loads(done.stdout) if done.returncode == 0 else {"message": done.stderr}
+
+
+def test_whatever_would_make_a_weakened_pod_is_rejected_with_the_path_in_its_template():
+    breakage = next(entry[3] for entry in WEAKENED if entry[1] == "no-privilege-escalation")
+    for path, prefix, body in _workloads(weakened_pod(NAMESPACE, breakage, "weak")):
+        code, answer = _post(path, body)
+        assert code != 0, f"{path} was admitted"
+        assert "workloads.palisade.dev" in answer["message"], (path, answer)
+        assert f"{prefix}spec.containers[0].securityContext.allowPrivilegeEscalation" in answer["message"], (path, answer)
+    for path, _, body in _workloads(plain_pod("plain", NAMESPACE)):
+        code, answer = _post(path, body)
+        assert code == 0, (path, answer)
 
 
 def test_an_ephemeral_container_cannot_weaken_a_running_agent(core: client.CoreV1Api):

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include <policy/policy.h>
+#include <policy/templates.h>
 
 #include "courier/process.h"
 #include "yaml_json.h"
@@ -347,31 +348,56 @@ TEST(Chart, RightsGoToItsOwnAccountsOnly) {
 
 // --- The webhook's registration ---
 
-TEST(Chart, TheApiServerAsksForEveryPodAndFailsClosed) {
-  const json configuration = named(objects(), "ValidatingWebhookConfiguration", "palisade-webhook");
-  ASSERT_EQ(configuration["webhooks"].size(), 1U);
-  const json& webhook = configuration["webhooks"][0];
-  EXPECT_EQ(webhook["failurePolicy"], "Fail");
-  EXPECT_EQ(webhook["matchPolicy"], "Equivalent");
-  EXPECT_EQ(webhook["sideEffects"], "None");
-  EXPECT_EQ(webhook["admissionReviewVersions"], json({"v1"}));
-  // A pod could choose its labels, and an expression could be dodged.
-  EXPECT_FALSE(webhook.contains("objectSelector"));
-  EXPECT_FALSE(webhook.contains("matchConditions"));
-  // The webhook writes it; Helm would take it away again.
-  EXPECT_FALSE(webhook["clientConfig"].contains("caBundle"));
+// group/resource and operation of each rule.
+std::set<std::pair<std::string, std::string>> asked_of(const json& webhook) {
   std::set<std::pair<std::string, std::string>> asked;
-  for (const json& rule : webhook["rules"]) {
-    EXPECT_EQ(rule["apiGroups"], json({""}));
+  for (const json& rule : webhook.at("rules")) {
     EXPECT_EQ(rule["apiVersions"], json({"v1"}));
-    for (const std::string& resource : strings_of(rule, "resources")) {
-      for (const std::string& operation : strings_of(rule, "operations"))
-        asked.emplace(resource, operation);
+    for (const std::string& group : strings_of(rule, "apiGroups")) {
+      for (const std::string& resource : strings_of(rule, "resources")) {
+        for (const std::string& operation : strings_of(rule, "operations"))
+          asked.emplace((group.empty() ? "" : group + "/") + resource, operation);
+      }
     }
   }
-  EXPECT_THAT(asked, UnorderedElementsAre(std::pair("pods", "CREATE"), std::pair("pods", "UPDATE"),
-                                          std::pair("pods/ephemeralcontainers", "UPDATE"),
-                                          std::pair("pods/resize", "UPDATE")));
+  return asked;
+}
+
+TEST(Chart, TheApiServerAsksForEveryPodAndFailsClosed) {
+  const json configuration = named(objects(), "ValidatingWebhookConfiguration", "palisade-webhook");
+  ASSERT_EQ(configuration["webhooks"].size(), 2U);
+  for (const json& webhook : configuration["webhooks"]) {
+    EXPECT_EQ(webhook["matchPolicy"], "Equivalent");
+    EXPECT_EQ(webhook["sideEffects"], "None");
+    EXPECT_EQ(webhook["admissionReviewVersions"], json({"v1"}));
+    // A pod could choose its labels, and an expression could be dodged.
+    EXPECT_FALSE(webhook.contains("objectSelector"));
+    EXPECT_FALSE(webhook.contains("matchConditions"));
+    // The webhook writes it; Helm would take it away again.
+    EXPECT_FALSE(webhook["clientConfig"].contains("caBundle"));
+  }
+  const json& pods = configuration["webhooks"][0];
+  EXPECT_EQ(pods["failurePolicy"], "Fail");
+  EXPECT_THAT(asked_of(pods),
+              UnorderedElementsAre(std::pair("pods", "CREATE"), std::pair("pods", "UPDATE"),
+                                   std::pair("pods/ephemeralcontainers", "UPDATE"),
+                                   std::pair("pods/resize", "UPDATE")));
+}
+
+// Every kind that the policy knows as a maker of pods; an outage does not hold those up, since
+// their pods are asked for anyway.
+TEST(Chart, TheApiServerAsksForWhateverMakesPods) {
+  const json configuration = named(objects(), "ValidatingWebhookConfiguration", "palisade-webhook");
+  const json& workloads = configuration["webhooks"].at(1);
+  EXPECT_EQ(workloads["failurePolicy"], "Ignore");
+  std::set<std::pair<std::string, std::string>> known;
+  for (const palisade::policy::PodTemplate& kind : palisade::policy::pod_templates()) {
+    if (kind.resource == "pods") continue;
+    const std::string group(kind.group);
+    for (const char* operation : {"CREATE", "UPDATE"})
+      known.emplace((group.empty() ? "" : group + "/") + std::string(kind.resource), operation);
+  }
+  EXPECT_EQ(asked_of(workloads), known);
 }
 
 TEST(Chart, OnlyItsOwnNamespaceAndTheNamedOnesAreExempt) {
@@ -389,17 +415,20 @@ TEST(Chart, OnlyItsOwnNamespaceAndTheNamedOnesAreExempt) {
   for (const auto& c : cases) {
     const json configuration =
         named(objects(c.values, c.ns), "ValidatingWebhookConfiguration", "palisade-webhook");
-    const json selector = configuration["webhooks"][0]["namespaceSelector"];
-    EXPECT_EQ(selector, json({{"matchExpressions",
-                               {{{"key", "kubernetes.io/metadata.name"},
-                                 {"operator", "NotIn"},
-                                 {"values", c.exempt}}}}}));
+    for (const json& webhook : configuration["webhooks"]) {
+      EXPECT_EQ(webhook["namespaceSelector"], json({{"matchExpressions",
+                                                     {{{"key", "kubernetes.io/metadata.name"},
+                                                       {"operator", "NotIn"},
+                                                       {"values", c.exempt}}}}}));
+    }
   }
 }
 
 TEST(Chart, TheServiceLeadsToTheWebhook) {
   const auto all = objects({}, "elsewhere");
   const json configuration = named(all, "ValidatingWebhookConfiguration", "palisade-webhook");
+  EXPECT_EQ(configuration["webhooks"][0]["clientConfig"],
+            configuration["webhooks"][1]["clientConfig"]);
   const json& target = configuration["webhooks"][0]["clientConfig"]["service"];
   EXPECT_EQ(target["namespace"], "elsewhere");
   EXPECT_EQ(target["path"], "/validate");

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <policy/templates.h>
+
 #include "webhook/reviews.h"
 
 namespace palisade::webhook::testing {
@@ -89,6 +91,67 @@ TEST(Verdict, AnUpdateMustNotWeaken) {
   }
 }
 
+// --- What makes pods ---
+
+// An object of that kind around a pod's metadata and spec.
+json object_around(const json& pod, const policy::PodTemplate& kind) {
+  json object = {{"metadata", pod["metadata"]}, {"spec", pod["spec"]}};
+  for (auto member = kind.path.rbegin(); member != kind.path.rend(); ++member) {
+    if (!member->empty()) object = json{{std::string(*member), object}};
+  }
+  object["kind"] = kind.kind;
+  object["metadata"]["name"] = "n";
+  return object;
+}
+
+json envelope_of(const policy::PodTemplate& kind, const json& object, const std::string& operation,
+                 const json& old = nullptr) {
+  json review = envelope(object, operation, old);
+  review["request"]["resource"] = {
+      {"group", kind.group}, {"version", "v1"}, {"resource", kind.resource}};
+  return review;
+}
+
+TEST(Verdict, WhateverMakesSuchPodsIsRefusedWithThePathInItsTemplate) {
+  for (const policy::PodTemplate& kind : policy::pod_templates()) {
+    SCOPED_TRACE(kind.kind);
+    const json good = object_around(good_pod(), kind);
+    expect_allowed(ask(envelope_of(kind, good, "CREATE")), "compliant");
+    expect_allowed(ask(envelope_of(kind, object_around(nginx_pod(), kind), "CREATE")),
+                   "not an Aider pod");
+    EXPECT_FALSE(
+        ask(envelope_of(kind, object_around(nginx_pod(), kind), "CREATE"), always(Mode::kAll))
+            .allowed);
+    for (const Weakened& weak : weakened_pods()) {
+      SCOPED_TRACE(weak.name);
+      const json bad = object_around(changed(good_pod(), weak.change), kind);
+      const Outcome outcome = ask(envelope_of(kind, bad, "CREATE"));
+      EXPECT_FALSE(outcome.allowed);
+      EXPECT_THAT(outcome.denied_controls, UnorderedElementsAre(weak.control));
+      EXPECT_THAT(message_of(outcome), HasSubstr(kind.prefix() + std::string(weak.field)));
+      EXPECT_FALSE(ask(envelope_of(kind, bad, "UPDATE", good)).allowed);
+      expect_allowed(ask(envelope_of(kind, bad, "UPDATE", bad)), "nothing is weakened further");
+      expect_allowed(ask(envelope_of(kind, good, "UPDATE", bad)), "compliant");
+    }
+  }
+}
+
+TEST(Verdict, AWorkloadThatHoldsNoTemplateIsDenied) {
+  for (const policy::PodTemplate& kind : policy::pod_templates()) {
+    if (kind.path[0].empty()) continue;
+    SCOPED_TRACE(kind.kind);
+    const json good = object_around(good_pod(), kind);
+    for (const char* text : {R"({})", R"({"spec": null})", R"({"spec": []})", R"({"spec": {}})"}) {
+      const json empty = json::parse(text);
+      EXPECT_THAT(message_of(ask(envelope_of(kind, empty, "CREATE"))), HasSubstr("has no "));
+      EXPECT_THAT(message_of(ask(envelope_of(kind, good, "UPDATE", empty))), HasSubstr("the old "));
+    }
+    json scaled = envelope_of(kind, good, "UPDATE", good);
+    scaled["request"]["subResource"] = "scale";
+    EXPECT_THAT(message_of(ask(scaled)), HasSubstr(std::string(kind.resource) + "/scale"));
+  }
+}
+
 TEST(Verdict, APodWithMoreFindingsThanAreListedCanHideNothingBehindThem) {
   json old_pod = good_pod();
   const json weak = {{"name", "x"}, {"image", "x"}};
@@ -101,11 +164,11 @@ TEST(Verdict, APodWithMoreFindingsThanAreListedCanHideNothingBehindThem) {
 
 TEST(Verdict, ADenialSaysForTheLogWhoWantedWhat) {
   const json weak = changed(good_pod(), weakened_pods()[0].change);
-  EXPECT_EQ(ask(envelope(weak)).subject, "CREATE pod team-a/fix-login-agent by somebody");
+  EXPECT_EQ(ask(envelope(weak)).subject, "CREATE pods team-a/fix-login-agent by somebody");
   json unnamed = envelope(weak);
   unnamed["request"].erase("name");
   unnamed["request"]["object"]["metadata"]["generateName"] = "fix-";
-  EXPECT_EQ(ask(unnamed).subject, "CREATE pod team-a/fix-* by somebody");
+  EXPECT_EQ(ask(unnamed).subject, "CREATE pods team-a/fix-* by somebody");
   EXPECT_EQ(ask(envelope(good_pod())).subject, "");
 }
 

@@ -52,3 +52,20 @@ securityContext:
 {{- define "palisade.tokenMount" -}}
 - {name: api-access, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end }}
+
+{{/* What the entries of the webhook configuration have in common. */}}
+{{- define "palisade.webhookDefaults" -}}
+admissionReviewVersions: [v1]
+sideEffects: None
+matchPolicy: Equivalent
+timeoutSeconds: {{ .Values.webhook.timeoutSeconds }}
+clientConfig:
+  # No caBundle: the webhook writes and renews it, and an upgrade leaves its field alone.
+  service: {name: palisade-webhook, namespace: {{ .Release.Namespace }}, path: /validate, port: 443}
+namespaceSelector:
+  matchExpressions:
+    # Else the webhook could not start where it is not running yet.
+    - key: kubernetes.io/metadata.name
+      operator: NotIn
+      values: {{ append .Values.webhook.exemptNamespaces .Release.Namespace | uniq | toJson }}
+{{- end }}
