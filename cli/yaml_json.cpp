@@ -22,7 +22,7 @@ using NodeId = std::uint32_t;
 
 enum class NodeType : std::uint8_t { scalar, list, map, alias };
 
-struct Node {
+struct YamlNode {
   NodeType type = NodeType::scalar;
   bool merge = false;  // a plain <<
   bool open = false;   // its end has not been read yet
@@ -41,13 +41,13 @@ struct Node {
 class Builder : public YAML::EventHandler {
  public:
   [[nodiscard]] bool empty() const { return nodes_.empty(); }
-  [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
+  [[nodiscard]] const std::vector<YamlNode>& nodes() const { return nodes_; }
   [[nodiscard]] const YAML::Mark& start() const { return start_; }
 
   void OnDocumentStart(const YAML::Mark& mark) override { start_ = mark; }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    Node& node = add(mark, anchor, NodeType::scalar);
+    YamlNode& node = add(mark, anchor, NodeType::scalar);
     node.scalar = {ScalarType::null, "null"};
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -58,7 +58,7 @@ class Builder : public YAML::EventHandler {
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
-    Node& node = add(mark, anchor, NodeType::scalar);
+    YamlNode& node = add(mark, anchor, NodeType::scalar);
     node.text = value;
     if (tag == "?" || tag.empty()) {
       node.merge = value == "<<";
@@ -94,14 +94,14 @@ class Builder : public YAML::EventHandler {
     }
   }
 
-  Node& add(const YAML::Mark& mark, YAML::anchor_t anchor, NodeType type) {
+  YamlNode& add(const YAML::Mark& mark, YAML::anchor_t anchor, NodeType type) {
     if (nodes_.size() >= kMaxValues) {
       fail(mark, "the document has more than " + std::to_string(kMaxValues) + " values");
     }
     const auto id = static_cast<NodeId>(nodes_.size());
     if (!stack_.empty()) nodes_.at(stack_.back()).children.push_back(id);
     if (anchor != YAML::NullAnchor) anchors_[anchor] = id;
-    Node& node = nodes_.emplace_back();
+    YamlNode& node = nodes_.emplace_back();
     node.type = type;
     node.mark = mark;
     return node;
@@ -118,7 +118,7 @@ class Builder : public YAML::EventHandler {
     stack_.pop_back();
   }
 
-  std::vector<Node> nodes_;
+  std::vector<YamlNode> nodes_;
   std::vector<NodeId> stack_;
   std::unordered_map<YAML::anchor_t, NodeId> anchors_;
   YAML::Mark start_;
@@ -127,7 +127,7 @@ class Builder : public YAML::EventHandler {
 // Writes a tree as JSON: aliases and merges expanded, keys unique.
 class Writer {
  public:
-  explicit Writer(const std::vector<Node>& nodes) : nodes_(nodes) {}
+  explicit Writer(const std::vector<YamlNode>& nodes) : nodes_(nodes) {}
 
   std::string write() {
     value(0, 0);
@@ -142,23 +142,23 @@ class Writer {
     YAML::Mark mark;  // of the key
   };
 
-  const Node& node(NodeId id) const { return nodes_[id]; }
+  const YamlNode& node(NodeId id) const { return nodes_[id]; }
 
   // The node that an alias stands for. An alias of an alias cannot be written.
-  const Node& target(NodeId id) const {
-    const Node& found = node(id);
+  const YamlNode& target(NodeId id) const {
+    const YamlNode& found = node(id);
     return found.type == NodeType::alias ? node(found.target) : found;
   }
 
-  void count(const Node& at) {
+  void count(const YamlNode& at) {
     if (++values_ > kMaxValues || out_.size() > kMaxJson) {
       fail(at.mark, "with its aliases expanded the document is too large");
     }
   }
 
   void value(NodeId id, int depth) {
-    const Node& at = node(id);
-    const Node& found = target(id);
+    const YamlNode& at = node(id);
+    const YamlNode& found = target(id);
     count(at);
     if (depth > kMaxDepth) {
       fail(at.mark, "with its aliases expanded the document is nested deeper than " +
@@ -193,7 +193,7 @@ class Writer {
   }
 
   // A key as kubectl makes it a text: 1 is "1", yes is "true".
-  static std::string key_text(const Node& key) {
+  static std::string key_text(const YamlNode& key) {
     if (key.type != NodeType::scalar) fail(key.mark, "a key must be a text");
     switch (key.scalar.type) {
       case ScalarType::text:
@@ -206,13 +206,13 @@ class Writer {
     }
   }
 
-  std::vector<Entry> entries(const Node& map, int depth) {
+  std::vector<Entry> entries(const YamlNode& map, int depth) {
     std::vector<Entry> out;
     std::unordered_map<std::string, std::size_t> places;
     bool merge_seen = false;
     for (std::size_t i = 0; i + 1 < map.children.size(); i += 2) {
-      const Node& key = target(map.children[i]);
-      const Node& written = node(map.children[i]);
+      const YamlNode& key = target(map.children[i]);
+      const YamlNode& written = node(map.children[i]);
       const NodeId child = map.children[i + 1];
       if (key.merge && written.type != NodeType::alias) {
         if (std::exchange(merge_seen, true)) fail(key.mark, "the key << is given twice");
@@ -236,10 +236,10 @@ class Writer {
   }
 
   // << takes a map or a list of maps, of which the first that has a key wins.
-  void merge(const Node& key, NodeId from, int depth, std::vector<Entry>& out,
+  void merge(const YamlNode& key, NodeId from, int depth, std::vector<Entry>& out,
              std::unordered_map<std::string, std::size_t>& places) {
     if (depth > kMaxDepth) fail(key.mark, "merges are nested too deeply");
-    const Node& source = target(from);
+    const YamlNode& source = target(from);
     if (source.type == NodeType::list) {
       for (const NodeId item : source.children) {
         if (target(item).type != NodeType::map) fail(key.mark, "<< takes maps only");
@@ -261,7 +261,7 @@ class Writer {
     }
   }
 
-  const std::vector<Node>& nodes_;
+  const std::vector<YamlNode>& nodes_;
   std::string out_;
   std::size_t values_ = 0;
 };
@@ -321,14 +321,14 @@ std::expected<std::vector<Document>, ReadError> read_yaml(std::string_view text)
       Builder builder;
       if (!parser.HandleNextDocument(builder)) break;
       if (builder.empty()) continue;
-      const Node& root = builder.nodes().front();
+      const YamlNode& root = builder.nodes().front();
       if (root.type == NodeType::scalar && root.scalar.type == ScalarType::null) continue;
       // yaml-cpp takes whatever follows a document for another one; YAML wants a marker between.
       const auto marker = std::ranges::upper_bound(markers, last_line);
       if (last_line >= 0 && (marker == markers.end() || *marker > root.mark.line)) {
         fail(root.mark, "the document before has ended: --- must come before another");
       }
-      for (const Node& node : builder.nodes()) {
+      for (const YamlNode& node : builder.nodes()) {
         // A value that is left out is said to be where the next one is.
         if (node.scalar.type == ScalarType::null && node.type == NodeType::scalar) continue;
         last_line = std::max(last_line, node.mark.line);
