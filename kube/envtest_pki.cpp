@@ -8,22 +8,13 @@
 #include <openssl/x509v3.h>
 
 #include <kube/envtest_pki.h>
+#include <kube/openssl_ptr.h>
 
 namespace kube::envtest {
 
 namespace {
 
-template <auto Free>
-struct Freed {
-  template <class T>
-  void operator()(T* pointer) const {
-    Free(pointer);
-  }
-};
-using KeyPtr = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using CertificatePtr = std::unique_ptr<X509, Freed<X509_free>>;
-using BioPtr = std::unique_ptr<BIO, Freed<BIO_free_all>>;
-using ExtensionPtr = std::unique_ptr<X509_EXTENSION, Freed<X509_EXTENSION_free>>;
+using ExtensionPtr = OpenSslPtr<X509_EXTENSION, X509_EXTENSION_free>;
 
 std::unexpected<Error> pki_error(const std::string& what) {
   std::array<char, 256> why{};

@@ -8,23 +8,15 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include <kube/openssl_ptr.h>
+
 #include "url.h"
 
 namespace kube {
 
 namespace {
 
-template <auto Free>
-struct Freed {
-  template <class T>
-  void operator()(T* pointer) const {
-    Free(pointer);
-  }
-};
-using BioPtr = std::unique_ptr<BIO, Freed<BIO_free_all>>;
-using KeyPtr = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using CertificatePtr = std::unique_ptr<X509, Freed<X509_free>>;
-using StorePtr = std::unique_ptr<X509_STORE, Freed<X509_STORE_free>>;
+using StorePtr = OpenSslPtr<X509_STORE, X509_STORE_free>;
 
 // No key of ours has a passphrase; without this OpenSSL would ask for one on the terminal.
 int no_passphrase(char*, int, int, void*) {

@@ -2,29 +2,21 @@
 #include <array>
 
 #include <arpa/inet.h>
-#include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
+#include <kube/openssl_ptr.h>
 #include <webhook/certificates.h>
 
 namespace palisade::webhook {
 
 namespace {
 
-template <auto Free>
-struct Deleter {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
-using Memory = std::unique_ptr<BIO, Deleter<BIO_free>>;
+using Key = kube::KeyPtr;
+using Certificate = kube::CertificatePtr;
+using Memory = kube::BioPtr;
 
 struct OpenSslFailed : std::runtime_error {
   explicit OpenSslFailed(const std::string& what)
@@ -44,7 +36,7 @@ Key make_key() {
 void add_extension(X509* certificate, X509* issuer, int nid, const std::string& value) {
   X509V3_CTX context;
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
-  std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>> extension(
+  kube::OpenSslPtr<X509_EXTENSION, X509_EXTENSION_free> extension(
       X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
   must(extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1, "extension");
 }
@@ -56,8 +48,7 @@ Certificate make_certificate(EVP_PKEY* key, const std::string& common_name,
   std::array<unsigned char, 16> serial{};
   must(RAND_bytes(serial.data(), serial.size()) == 1, "serial number");
   serial[0] &= 0x7f;
-  std::unique_ptr<BIGNUM, Deleter<BN_free>> number(
-      BN_bin2bn(serial.data(), serial.size(), nullptr));
+  kube::OpenSslPtr<BIGNUM, BN_free> number(BN_bin2bn(serial.data(), serial.size(), nullptr));
   must(BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate.get())) != nullptr,
        "serial number");
   must(X509_set_version(certificate.get(), X509_VERSION_3) == 1, "version");

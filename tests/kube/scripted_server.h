@@ -120,8 +120,7 @@ class Peer {
   }
   std::string client_name() {
     if (!tls_) return {};
-    const std::unique_ptr<X509, test_pki::detail::Freed<X509_free>> certificate(
-        SSL_get1_peer_certificate(tls_->native_handle()));
+    const kube::CertificatePtr certificate(SSL_get1_peer_certificate(tls_->native_handle()));
     if (!certificate) return {};
     char text[256] = {};
     X509_NAME_get_text_by_NID(X509_get_subject_name(certificate.get()), NID_commonName, text,

@@ -14,6 +14,8 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
+#include <kube/openssl_ptr.h>
+
 namespace test_pki {
 
 struct Pair {
@@ -34,16 +36,9 @@ struct Leaf {
 
 namespace detail {
 
-template <auto Free>
-struct Freed {
-  template <class T>
-  void operator()(T* pointer) const {
-    Free(pointer);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Freed<X509_free>>;
-using Bio = std::unique_ptr<BIO, Freed<BIO_free_all>>;
+using Key = kube::KeyPtr;
+using Certificate = kube::CertificatePtr;
+using Bio = kube::BioPtr;
 
 inline void must(bool ok, const char* what) {
   if (!ok) throw std::runtime_error(std::string("test_pki: ") + what);
@@ -61,7 +56,7 @@ std::string to_pem(Write write) {
 inline void extend(X509* certificate, X509* issuer, int nid, const std::string& value) {
   X509V3_CTX context;
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
-  const std::unique_ptr<X509_EXTENSION, Freed<X509_EXTENSION_free>> extension(
+  const kube::OpenSslPtr<X509_EXTENSION, X509_EXTENSION_free> extension(
       X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
   must(extension && X509_add_ext(certificate, extension.get(), -1) == 1, value.c_str());
 }
