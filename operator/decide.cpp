@@ -124,6 +124,11 @@ bool altered(const Json& pod, const Json& wanted) {
   return !child(pod["spec"], "ephemeralContainers").empty();
 }
 
+// status.madeWith
+constexpr const char* kMadeWith = "madeWith";
+constexpr const char* kAgentImage = "agentImage";
+constexpr const char* kCourierImage = "courierImage";
+
 class Decision {
  public:
   Decision(const Observed& observed, const Config& config, Clock::time_point now,
@@ -143,7 +148,8 @@ class Decision {
     if (!w_.has_finalizer)
       plan_.actions.push_back({ActionKind::kAddFinalizer, &workspaces(), w_.name, w_.uid, {}});
     status_.set("branch", w_.branch);
-    for (const char* field : {"podName", "startedAt", "expiresAt", "commits", "head", "finishedAt"})
+    for (const char* field :
+         {"podName", "startedAt", "expiresAt", "commits", "head", "finishedAt", kMadeWith})
       status_.keep(field);
     if (const std::string foreign = name_conflict(); !foreign.empty()) {
       refuse("NameConflict", foreign, kLookAgain * 3);
@@ -275,7 +281,7 @@ class Decision {
     }
     // A live session outlasts its Secret: what it was given it keeps.
     const std::string token = seen_.token.value_or("");
-    const Json pod = desired_pod(w_, config_.defaults, *access, token);
+    const Json pod = desired_pod(w_, defaults(), *access, token);
     if (const std::string offence = judge(pod); !offence.empty()) {
       refuse("PolicyViolation", "the administrator's policy refuses this session: " + offence,
              kRefusedAgain);
@@ -315,6 +321,19 @@ class Decision {
     follow(pod, network);
   }
 
+  // The default images that a pod was made with are kept for its life: an operator that is upgraded
+  // ends no session. A new pod gets the new ones, whatever the status says.
+  [[nodiscard]] Defaults defaults() const {
+    Defaults out = config_.defaults;
+    if (!seen_.pod) return out;
+    const Json& made = child(last_, kMadeWith);
+    for (const auto& [field, image] :
+         {std::pair{kAgentImage, &out.agent_image}, std::pair{kCourierImage, &out.courier_image}}) {
+      if (std::string kept = text_at(made, field); !kept.empty()) *image = std::move(kept);
+    }
+    return out;
+  }
+
   [[nodiscard]] bool made_for_pod(const Access& access) const {
     const Json& aliases = child((*seen_.pod)["spec"], "hostAliases");
     return fits_pod(access.llm, access.llm_url, aliases) && fits_pod(access.git, w_.url, aliases);
@@ -335,6 +354,8 @@ class Decision {
     plan_.actions.push_back(
         {ActionKind::kCreatePod, &kube::resources::kPods, w_.agent_object(), {}, pod});
     status_.set("podName", w_.agent_object());
+    status_.set(kMadeWith, {{kAgentImage, config_.defaults.agent_image},
+                            {kCourierImage, config_.defaults.courier_image}});
     if (seen_.create_error.empty()) {
       waiting("Creating", "the pod is being made", true);
     } else {

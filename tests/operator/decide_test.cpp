@@ -118,6 +118,39 @@ TEST(Decide, OtherPortsAndPeersAreLooserToo) {
   }
 }
 
+TEST(Decide, AnUpgradedOperatorEndsNoSession) {
+  const auto image_of = [](const Model& m, const char* list, std::size_t at) {
+    return (*m.seen.pod)["spec"][list][at]["image"];
+  };
+  for (const char* named : {"", "registry.example.com/own/aider:1"}) {
+    SCOPED_TRACE(named);
+    Json workspace = usual_workspace();
+    if (*named != '\0') workspace["spec"]["agent"]["image"] = named;
+    Model model = running(workspace);
+    const Json old_courier = image_of(model, "initContainers", 0);
+    model.config.defaults.agent_image = "registry.example.com/palisade/aider:next";
+    model.config.defaults.courier_image = "registry.example.com/palisade/control-plane:next";
+    EXPECT_EQ(tell(model.decide()), "");
+    // Somebody else's image is still noticed, be it the one that a forged status names.
+    Model other = model;
+    Json containers = (*other.seen.pod)["spec"]["initContainers"];
+    containers[0]["image"] = "registry.example.com/evil:1";
+    other.edit(&Observed::pod, {{"spec", {{"initContainers", containers}}}});
+    EXPECT_THAT(tell(other.decide()), HasSubstr("delete Pod"));
+    // The next pod is made with the new ones.
+    model.seen.workspace["status"]["madeWith"]["courierImage"] = "registry.example.com/evil:1";
+    EXPECT_THAT(tell(model.decide()), HasSubstr("delete Pod"));
+    model.settle();
+    model.let_go();
+    model.settle();
+    EXPECT_EQ(image_of(model, "initContainers", 0),
+              "registry.example.com/palisade/control-plane:next");
+    EXPECT_EQ(image_of(model, "containers", 0),
+              *named == '\0' ? "registry.example.com/palisade/aider:next" : named);
+    EXPECT_NE(old_courier, image_of(model, "initContainers", 0));
+  }
+}
+
 TEST(Decide, PodIsReplacedWhereItsSpecOrItselfChanged) {
   const std::pair<const char*, std::function<void(Model&)>> rows[] = {
       {"model", [](Model& m) { m.spec()["agent"]["model"] = "other"; }},
