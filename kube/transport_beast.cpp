@@ -58,6 +58,7 @@ struct Connection {
   // nobody asked for.
   bool is_stale() {
     char byte = 0;
+    // It does not block. NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection)
     const ssize_t got = recv(lowest().socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return true;
     return buffer.size() > 0 || (secure && has_unread_bytes(secure->native_handle()));

@@ -371,7 +371,7 @@ class Decision {
   void keep_network(const Json& network) {
     const bool intended =
         seen_.network_policy && annotation(*seen_.network_policy, kNetworkHashAnnotation) ==
-                                    network["metadata"]["annotations"][kNetworkHashAnnotation];
+                                    annotation(network, kNetworkHashAnnotation);
     // What is no network (labels, owners) is put right at any time.
     if (intended || same_network(seen_.network_policy, network) ||
         narrows(seen_.network_policy, network)) {
@@ -403,11 +403,11 @@ class Decision {
       plan_.requeue_after = seconds(1);
       return;
     }
-    const bool stale = annotation(*seen_.pod, kSpecHashAnnotation) !=
-                       wanted["metadata"]["annotations"][kSpecHashAnnotation];
-    const bool new_token = seen_.token && session.courier_failing &&
-                           annotation(*seen_.pod, kTokenHashAnnotation) !=
-                               wanted["metadata"]["annotations"][kTokenHashAnnotation];
+    const bool stale =
+        annotation(*seen_.pod, kSpecHashAnnotation) != annotation(wanted, kSpecHashAnnotation);
+    const bool new_token =
+        seen_.token && session.courier_failing &&
+        annotation(*seen_.pod, kTokenHashAnnotation) != annotation(wanted, kTokenHashAnnotation);
     const bool foreign = altered(*seen_.pod, wanted);
     if (loosening_ || stale || new_token || foreign) {
       if (!loosening_) remove(kube::resources::kPods, w_.agent_object(), seen_.pod);
