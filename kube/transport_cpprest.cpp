@@ -318,6 +318,33 @@ struct Exchange {
   }
 };
 
+// Counts what the library still has under way: an exchange that its caller has left goes on until
+// its tasks have seen that it was cancelled.
+class Outstanding {
+ public:
+  // Counted until the last copy is gone. `self` outlives its transport by that.
+  static std::shared_ptr<void> ticket(const std::shared_ptr<Outstanding>& self) {
+    {
+      const std::scoped_lock lock(self->mutex_);
+      ++self->count_;
+    }
+    return {nullptr, [self](void*) {
+              const std::scoped_lock locked(self->mutex_);
+              --self->count_;
+              self->changed_.notify_all();
+            }};
+  }
+  void wait_for_none(std::chrono::milliseconds longest) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, longest, [this] { return count_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int count_ = 0;
+};
+
 // Ends the exchange when its caller leaves before its end, by an exception of the sink too.
 class Abandon {
  public:
@@ -357,10 +384,10 @@ web_http::http_request make_message(const Request& request) {
   return message;
 }
 
-// Sends the request; its continuations fill `flight`. Every task's failure is observed there: an
-// unobserved one would end the process.
+// Sends the request; its continuations fill `flight` and hold `ticket`. Every task's failure is
+// observed there: an unobserved one would end the process.
 void start(web_http::client::http_client& client, const Request& request,
-           const std::shared_ptr<Exchange>& flight) {
+           const std::shared_ptr<Exchange>& flight, const std::shared_ptr<void>& ticket) {
   const std::string what = brief(request);
   try {
     web_http::http_request message = make_message(request);
@@ -368,7 +395,7 @@ void start(web_http::client::http_client& client, const Request& request,
     message.set_response_stream(
         Concurrency::streams::streambuf<std::uint8_t>(buffer).create_ostream());
     client.request(message, flight->cancel.get_token())
-        .then([flight](const web_http::http_response& answer) {
+        .then([flight, ticket](const web_http::http_response& answer) {
           {
             const std::scoped_lock lock(flight->mutex);
             flight->response.status = answer.status_code();
@@ -379,7 +406,7 @@ void start(web_http::client::http_client& client, const Request& request,
           }
           return answer.content_ready();
         })
-        .then([flight, what](const pplx::task<web_http::http_response>& finished) {
+        .then([flight, ticket, what](const pplx::task<web_http::http_response>& finished) {
           try {
             finished.get();
             flight->finish();
@@ -412,6 +439,11 @@ class CpprestTransport final : public Transport {
       : options_(std::move(options)), url_(std::move(url)) {
     initialize_pool();
   }
+  // What is left has been cancelled; its end is waited for, so that a program that ends here leaves
+  // no task of the library half done.
+  ~CpprestTransport() override { outstanding_->wait_for_none(std::chrono::seconds(2)); }
+  CpprestTransport(const CpprestTransport&) = delete;
+  CpprestTransport& operator=(const CpprestTransport&) = delete;
 
   Result<Response> send(const Request& request, std::stop_token stop) override {
     return exchange({request, nullptr, {}, Clock::now() + request.deadline, stop});
@@ -470,7 +502,7 @@ class CpprestTransport final : public Transport {
     auto client = make_client(tls);
     if (!client) return std::unexpected(std::move(client.error()));
     Abandon abandon(flight);
-    start(**client, call.request, flight);
+    start(**client, call.request, flight, Outstanding::ticket(outstanding_));
 
     std::unique_lock lock(flight->mutex);
     const bool answered = flight->changed.wait_until(
@@ -601,6 +633,7 @@ class CpprestTransport final : public Transport {
 
   const TransportOptions options_;
   const Url url_;
+  const std::shared_ptr<Outstanding> outstanding_ = std::make_shared<Outstanding>();
   std::mutex mutex_;
   std::shared_ptr<web_http::client::http_client> client_;
   std::shared_ptr<TlsState> tls_;  // client_'s
