@@ -44,6 +44,7 @@ bool read_suffix(std::string_view suffix, int& decimal, int& binary) {
   }
   int exponent = 0;
   const char* const last = number.data() + number.size();
+  // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): its length is in `last`.
   const auto [end, error] = std::from_chars(number.data(), last, exponent);
   if (number.empty() || end != last || error == std::errc::invalid_argument) return false;
   if (error == std::errc::result_out_of_range) {

@@ -88,7 +88,7 @@ class CertificateKeeper {
   Bundle served_;
   Bundle pending_;  // seen on the last look, to be served on the next
   bool in_place_ = false;
-  WallClock::time_point expires_{};
+  WallClock::time_point expires_;
   std::jthread thread_;
 };
 
