@@ -32,6 +32,9 @@ target_link_options(palisade_options INTERFACE -Wl,-z,relro,-z,now -Wl,--as-need
 if(PALISADE_SANITIZE)
   target_compile_options(palisade_options INTERFACE -fsanitize=${PALISADE_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(palisade_options INTERFACE -fsanitize=${PALISADE_SANITIZE})
+  if(PALISADE_SANITIZE STREQUAL "thread")
+    target_compile_options(palisade_options INTERFACE -Wno-tsan)  # Asio's fences, which the sanitizer does not model
+  endif()
 endif()
 
 # palisade_library(NAME SOURCES a.cpp ... [USES palisade_policy ...] [PRIVATE_USES ...]): target palisade_NAME whose public
