@@ -4,6 +4,7 @@
 
 #include <operator/decide.h>
 
+#include "json_access.h"
 #include "session.h"
 #include "status.h"
 
@@ -18,19 +19,6 @@ constexpr seconds kLookAgain{
     10};  // for what nothing tells us of (a Secret, a name that does not resolve)
 constexpr seconds kRefresh{60};       // a rotated token is copied within this
 constexpr seconds kRefusedAgain{60};  // for what only an administrator changes
-
-const Json kNothing = Json::object();
-
-const Json& child(const Json& object, const char* key) {
-  if (!object.is_object()) return kNothing;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? kNothing : *found;
-}
-
-std::string text_at(const Json& object, const char* key) {
-  const Json& value = child(object, key);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
 
 std::string uid_of(const Json& object) {
   return text_at(child(object, "metadata"), "uid");

@@ -10,6 +10,7 @@
 
 #include <CLI/CLI.hpp>
 #include <kube/daemon.h>
+#include <kube/daemon_flags.h>
 #include <kube/log.h>
 #include <operator/controller.h>
 
@@ -19,17 +20,13 @@ using palisade::op::Controller;
 using palisade::op::ControllerOptions;
 
 struct Flags {
-  std::string kubeconfig;
+  kube::DaemonFlags daemon;
+  std::string policy_file;
   std::string agent_image;
   std::string courier_image;
   std::vector<std::string> gateways;
   std::string git_ca_file;
-  std::string policy_file;
-  std::string log_level = "info";
-  std::string metrics_address = "0.0.0.0";
-  std::uint16_t metrics_port = 8080;
   int workers = 4;
-  std::string transport = "cpprest";
 };
 
 std::string read_file(const std::string& path) {
@@ -63,17 +60,16 @@ ControllerOptions options_of(const Flags& flags) {
 
 int run(const Flags& flags) {
   ControllerOptions options = options_of(flags);
-  auto config = kube::load_config(flags.kubeconfig);
+  auto config = kube::load_config(flags.daemon.kubeconfig);
   if (!config) throw std::runtime_error(config.error().message);
-  const auto kind = flags.transport == "beast" ? kube::Client::TransportKind::kBeast
-                                               : kube::Client::TransportKind::kCpprest;
+  const auto kind = flags.daemon.transport_kind();
   const std::shared_ptr<const kube::Client> client =
       kube::Client::connect(std::move(*config), kind);
   prometheus::Registry registry;
   Controller controller(client, std::move(options), registry);
   kube::HttpServerOptions serving;
-  serving.address = flags.metrics_address;
-  serving.port = flags.metrics_port;
+  serving.address = flags.daemon.metrics_address;
+  serving.port = flags.daemon.metrics_port;
   serving.threads = 1;
   kube::StatusPages pages;
   pages.not_ready = [&] {
@@ -108,7 +104,6 @@ int main(int argc, char** argv) {
       "           --courier-image registry.example.com/palisade/control-plane:0.1.0 --llm-gateway "
       "default=http://llm.llm.svc:8080/v1");
   app.set_version_flag("--version", PALISADE_VERSION);
-  app.add_option("--kubeconfig", flags.kubeconfig, "kubeconfig file");
   app.add_option("--agent-image", flags.agent_image,
                  "image of sessions that name none: aider, git and tini")
       ->required();
@@ -121,26 +116,16 @@ int main(int argc, char** argv) {
       ->required();
   app.add_option("--git-ca-file", flags.git_ca_file,
                  "PEM of certificate authorities that git hosts may use beside the public ones");
-  app.add_option("--policy", flags.policy_file,
-                 "JSON file of policy settings (see docs/controls.md)");
   app.add_option("--workers", flags.workers, "workspaces reconciled at once")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  app.add_option("--metrics-address", flags.metrics_address,
-                 "address of /metrics, /healthz and /readyz")
-      ->capture_default_str();
-  app.add_option("--metrics-port", flags.metrics_port, "port of /metrics, /healthz and /readyz")
-      ->capture_default_str();
-  app.add_option("--transport", flags.transport, "HTTP client towards the API server")
-      ->check(CLI::IsMember({"cpprest", "beast"}))
-      ->capture_default_str();
-  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
-      ->capture_default_str();
+  app.add_option("--policy", flags.policy_file,
+                 "JSON file of policy settings (see docs/controls.md)");
+  kube::add_daemon_flags(app, flags.daemon);
   CLI11_PARSE(app, argc, argv);
 
   kube::block_end_signals();
-  kube::init_json_logs(flags.log_level);
+  kube::init_json_logs(flags.daemon.log_level);
   try {
     return run(flags);
   } catch (const std::exception& error) {

@@ -4,24 +4,13 @@
 
 #include <fmt/format.h>
 
+#include "json_access.h"
+
 namespace palisade::op {
 
 namespace {
 
 constexpr std::size_t kMaxReport = 4096;
-
-const Json kNothing = Json::object();
-
-const Json& child(const Json& object, const char* key) {
-  if (!object.is_object()) return kNothing;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? kNothing : *found;
-}
-
-std::string text_at(const Json& object, const char* key) {
-  const Json& value = child(object, key);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
 
 const Json& container_status(const Json& status, const char* list, const char* name) {
   const Json& statuses = child(status, list);

@@ -12,6 +12,7 @@
 
 #include <CLI/CLI.hpp>
 #include <kube/daemon.h>
+#include <kube/daemon_flags.h>
 #include <kube/log.h>
 #include <webhook/certificates.h>
 #include <webhook/namespaces.h>
@@ -26,7 +27,8 @@ using namespace palisade;
 constexpr std::size_t kMaxReview = 4 * 1024 * 1024;
 
 struct Flags {
-  std::string kubeconfig;
+  kube::DaemonFlags daemon;
+  std::string policy_file;
   std::string address = "0.0.0.0";
   std::uint16_t port = 8443;
   std::string service = "palisade-webhook";
@@ -34,13 +36,8 @@ struct Flags {
   std::string secret = "palisade-webhook-tls";
   std::string configuration = "palisade-webhook";
   std::vector<std::string> extra_names;
-  std::string policy_file;
-  std::string metrics_address = "0.0.0.0";
-  std::uint16_t metrics_port = 8080;
   int threads = 2;
   int drain_seconds = 10;
-  std::string log_level = "info";
-  std::string transport = "cpprest";
 };
 
 policy::Settings read_settings(const std::string& path) {
@@ -54,11 +51,10 @@ policy::Settings read_settings(const std::string& path) {
 
 int run(const Flags& flags) {
   const policy::Settings settings = read_settings(flags.policy_file);
-  auto config = kube::load_config(flags.kubeconfig);
+  auto config = kube::load_config(flags.daemon.kubeconfig);
   if (!config) throw std::runtime_error(config.error().message);
   const std::string ns = flags.ns.empty() ? config->namespace_ : flags.ns;
-  const auto kind = flags.transport == "beast" ? kube::Client::TransportKind::kBeast
-                                               : kube::Client::TransportKind::kCpprest;
+  const auto kind = flags.daemon.transport_kind();
   const std::shared_ptr<const kube::Client> live =
       kube::Client::connect(*config, kind, webhook::kLiveDeadline);
   const std::shared_ptr<const kube::Client> client =
@@ -106,8 +102,8 @@ int run(const Flags& flags) {
 
   std::atomic<bool> ending = false;
   kube::HttpServerOptions watching;
-  watching.address = flags.metrics_address;
-  watching.port = flags.metrics_port;
+  watching.address = flags.daemon.metrics_address;
+  watching.port = flags.daemon.metrics_port;
   watching.threads = 1;
   kube::StatusPages pages;
   pages.not_ready = [&]() -> std::string {
@@ -148,8 +144,6 @@ int main(int argc, char** argv) {
       "ValidatingWebhookConfiguration, which the chart creates. Namespaces choose by the label "
       "palisade.dev/enforce: agents | all | off.");
   app.set_version_flag("--version", PALISADE_VERSION);
-  app.add_option("--kubeconfig", flags.kubeconfig,
-                 "kubeconfig file; in a cluster the pod's ServiceAccount is used");
   app.add_option("--address", flags.address, "address of the webhook")->capture_default_str();
   app.add_option("--port", flags.port, "port of the webhook")->capture_default_str();
   app.add_option("--service", flags.service, "Service through which the API server calls")
@@ -163,29 +157,19 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--extra-san", flags.extra_names,
                  "further DNS name or address of the certificate; may be repeated");
-  app.add_option("--policy", flags.policy_file,
-                 "JSON file of policy settings (see docs/controls.md)");
-  app.add_option("--metrics-address", flags.metrics_address,
-                 "address of /metrics, /healthz and /readyz")
-      ->capture_default_str();
-  app.add_option("--metrics-port", flags.metrics_port, "port of /metrics, /healthz and /readyz")
-      ->capture_default_str();
   app.add_option("--threads", flags.threads, "threads that answer reviews")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   app.add_option("--drain-seconds", flags.drain_seconds, "time for reviews in flight after SIGTERM")
       ->check(CLI::Range(0, 300))
       ->capture_default_str();
-  app.add_option("--transport", flags.transport, "HTTP client towards the API server")
-      ->check(CLI::IsMember({"cpprest", "beast"}))
-      ->capture_default_str();
-  app.add_option("--log-level", flags.log_level, "debug, info, warn or error")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
-      ->capture_default_str();
+  app.add_option("--policy", flags.policy_file,
+                 "JSON file of policy settings (see docs/controls.md)");
+  kube::add_daemon_flags(app, flags.daemon);
   CLI11_PARSE(app, argc, argv);
 
   kube::block_end_signals();
-  kube::init_json_logs(flags.log_level);
+  kube::init_json_logs(flags.daemon.log_level);
   try {
     return run(flags);
   } catch (const std::exception& error) {
