@@ -1,9 +1,9 @@
 #include <algorithm>
-#include <charconv>
 #include <random>
 
 #include <kube/client.h>
 
+#include "status_error.h"
 #include "url.h"
 
 namespace kube {
@@ -12,10 +12,6 @@ namespace {
 
 // One event of a watch is one object; etcd refuses objects over 1.5 MiB by default.
 constexpr std::size_t kMaxWatchLine = 16 * 1024 * 1024;
-// What a server may put into an Error: it ends in logs and conditions.
-constexpr std::size_t kMaxMessage = 8 * 1024;
-constexpr std::size_t kMaxCauses = 64;
-constexpr int kMaxRetryAfter = 3600;  // seconds
 
 class Query {
  public:
@@ -40,57 +36,6 @@ class Query {
 // anywhere.
 std::string dump(const Json& object) {
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::string text_at(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-std::optional<std::chrono::seconds> retry_after(const Headers& headers) {
-  const std::string_view value = header(headers, "Retry-After");
-  int seconds = 0;
-  const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), seconds);
-  if (ec != std::errc() || end != value.data() + value.size() || seconds < 0) return std::nullopt;
-  return std::chrono::seconds(std::min(seconds, kMaxRetryAfter));
-}
-
-Error error_of_status(int code, const Json& status) {
-  Error error;
-  error.code = code;
-  error.reason = text_at(status, "reason");
-  error.message = text_at(status, "message").substr(0, kMaxMessage);
-  const auto details = status.find("details");
-  if (details != status.end() && details->is_object()) {
-    const auto causes = details->find("causes");
-    if (causes != details->end() && causes->is_array()) {
-      for (const Json& cause : *causes) {
-        if (cause.is_object() && error.causes.size() < kMaxCauses)
-          error.causes.push_back({text_at(cause, "reason"),
-                                  text_at(cause, "message").substr(0, kMaxMessage),
-                                  text_at(cause, "field").substr(0, kMaxMessage)});
-      }
-    }
-    const auto wait = details->find("retryAfterSeconds");
-    if (wait != details->end() && wait->is_number_integer() && wait->get<std::int64_t>() > 0) {
-      error.retry_after =
-          std::chrono::seconds(std::min<std::int64_t>(wait->get<std::int64_t>(), kMaxRetryAfter));
-    }
-  }
-  return error;
-}
-
-Error error_of(const Response& response) {
-  const Json status = Json::parse(response.body, nullptr, false);
-  Error error;
-  if (status.is_object() && text_at(status, "kind") == "Status") {
-    error = error_of_status(response.status, status);
-  } else {
-    error.code = response.status;
-    error.message = response.body.substr(0, 512);
-  }
-  if (const auto wait = retry_after(response.headers)) error.retry_after = wait;
-  return error;
 }
 
 Error malformed(std::string what) {
@@ -170,18 +115,45 @@ struct Client::Impl {
     out.target = config.path_prefix + std::move(target);
     out.deadline = call_deadline;
     out.headers.emplace_back("Accept", "application/json");
-    out.headers.emplace_back("User-Agent", "palisade-kube/" PALISADE_VERSION);
-    if (config.bearer_token) {
-      const std::string token = config.bearer_token();
-      if (!token.empty()) out.headers.emplace_back("Authorization", "Bearer " + token);
-    }
+    out.headers.emplace_back("User-Agent", kUserAgent);
     if (content_type != nullptr) out.headers.emplace_back("Content-Type", content_type);
     out.body = std::move(body);
     return out;
   }
 
+  // `exchange` as who we are, and once more where the server takes the credentials no longer: a
+  // request that it answered with 401 has done nothing.
+  template <class Exchange>
+  [[nodiscard]] Result<Response> authorized(Request request, const std::stop_token& stop,
+                                            Exchange&& exchange) const {
+    const std::size_t own = request.headers.size();
+    for (bool again = false;; again = true) {
+      std::uint64_t which = 0;
+      if (config.credentials) {
+        auto obtained = config.credentials->obtain(stop);
+        if (!obtained) return std::unexpected(std::move(obtained.error()));
+        which = *obtained;
+      }
+      request.headers.resize(own);
+      const std::string token = config.bearer_token ? config.bearer_token() : "";
+      if (!token.empty()) request.headers.emplace_back("Authorization", "Bearer " + token);
+      auto response = exchange(request);
+      if (!config.credentials || again || !response || response->status != 401) return response;
+      config.credentials->refuse(which);
+    }
+  }
+
+  [[nodiscard]] Result<Response> stream(Request request, const Transport::ChunkSink& sink,
+                                        std::chrono::milliseconds idle,
+                                        const std::stop_token& stop) const {
+    return authorized(std::move(request), stop, [&](const Request& prepared) {
+      return watches->stream(prepared, sink, idle, stop);
+    });
+  }
+
   [[nodiscard]] Result<Response> call(const Request& request, const std::stop_token& stop) const {
-    auto response = calls->send(request, stop);
+    auto response = authorized(
+        request, stop, [&](const Request& prepared) { return calls->send(prepared, stop); });
     if (!response) return response;
     if (response->status < 200 || response->status > 299)
       return std::unexpected(error_of(*response));
@@ -194,6 +166,14 @@ struct Client::Impl {
     return parse_object(response->body,
                         request.method + " " + request.target.substr(0, request.target.find('?')));
   }
+
+  [[nodiscard]] Result<Json> post(const Resource& resource, std::string_view ns, const Json& object,
+                                  Query query, const std::stop_token& stop) const {
+    if (auto named = check_names(resource, ns, "", false); !named)
+      return std::unexpected(named.error());
+    return call_json(request("POST", std::move(query).text(), dump(object), "application/json"),
+                     stop);
+  }
 };
 
 Client::Client(Config config, std::shared_ptr<Transport> calls, std::shared_ptr<Transport> watches,
@@ -203,14 +183,21 @@ Client::Client(Config config, std::shared_ptr<Transport> calls, std::shared_ptr<
 Client::~Client() = default;
 
 std::unique_ptr<Client> Client::connect(Config config, TransportKind kind,
-                                        std::chrono::milliseconds call_deadline) {
+                                        std::chrono::milliseconds call_deadline,
+                                        const TransportWrap& wrap) {
   TransportOptions options;
   options.base_url = config.server;
   options.server_name = config.server_name;
   options.tls_material = config.tls_material;
   options.insecure_skip_verify = config.insecure_skip_verify;
-  const auto make = kind == TransportKind::kCpprest ? make_cpprest_transport : make_beast_transport;
-  return std::make_unique<Client>(std::move(config), make(options), make(options), call_deadline);
+  options.proxy = config.proxy;
+  options.accept_gzip = config.compression;
+  const auto make = [&]() -> std::shared_ptr<Transport> {
+    auto made = kind == TransportKind::kCpprest ? make_cpprest_transport(options)
+                                                : make_beast_transport(options);
+    return wrap ? wrap(std::move(made)) : std::move(made);
+  };
+  return std::make_unique<Client>(std::move(config), make(), make(), call_deadline);
 }
 
 const Config& Client::config() const {
@@ -326,9 +313,8 @@ Result<void> Client::watch(const Resource& resource, const WatchOptions& options
     return true;
   };
   const auto idle = options.server_timeout + std::chrono::seconds(30);
-  auto response =
-      impl_->watches->stream(impl_->request("GET", std::move(query).text()), sink,
-                             std::chrono::duration_cast<std::chrono::milliseconds>(idle), stop);
+  auto response = impl_->stream(impl_->request("GET", std::move(query).text()), sink,
+                                std::chrono::duration_cast<std::chrono::milliseconds>(idle), stop);
   if (failed) return std::unexpected(std::move(*failed));
   if (!response) return std::unexpected(std::move(response.error()));
   if (response->status < 200 || response->status > 299) return std::unexpected(error_of(*response));
@@ -339,11 +325,18 @@ Result<void> Client::watch(const Resource& resource, const WatchOptions& options
 }
 
 Result<Json> Client::create(const Resource& resource, std::string_view ns, const Json& object,
-                            std::stop_token stop) const {
-  if (auto named = check_names(resource, ns, "", false); !named)
-    return std::unexpected(named.error());
-  return impl_->call_json(
-      impl_->request("POST", resource.path(ns), dump(object), "application/json"), stop);
+                            std::stop_token stop, std::string_view field_manager) const {
+  return impl_->post(resource, ns, object,
+                     Query(resource.path(ns)).add("fieldManager", field_manager), stop);
+}
+
+Result<Json> Client::create_strictly(const Resource& resource, std::string_view ns,
+                                     const Json& object, const CreateOptions& options,
+                                     std::stop_token stop) const {
+  Query query(resource.path(ns));
+  query.add("fieldManager", options.field_manager).add("fieldValidation", "Strict");
+  query.add("dryRun", options.dry_run ? "All" : "");
+  return impl_->post(resource, ns, object, std::move(query), stop);
 }
 
 Result<Json> Client::update(const Resource& resource, std::string_view ns, std::string_view name,
@@ -400,6 +393,14 @@ Result<std::string> Client::get_raw(std::string_view target, std::stop_token sto
   auto response = impl_->call(impl_->request("GET", std::string(target)), stop);
   if (!response) return std::unexpected(std::move(response.error()));
   return std::move(response->body);
+}
+
+Result<void> Client::stream_raw(std::string_view target, const Transport::ChunkSink& sink,
+                                std::chrono::milliseconds idle, std::stop_token stop) const {
+  auto response = impl_->stream(impl_->request("GET", std::string(target)), sink, idle, stop);
+  if (!response) return std::unexpected(std::move(response.error()));
+  if (response->status < 200 || response->status > 299) return std::unexpected(error_of(*response));
+  return {};
 }
 
 }  // namespace kube

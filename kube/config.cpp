@@ -15,6 +15,18 @@ std::string environment(const char* name) {
   return value != nullptr ? value : "";
 }
 
+// An empty entry is none.
+std::vector<std::filesystem::path> split_list(std::string_view list) {
+  std::vector<std::filesystem::path> out;
+  while (!list.empty()) {
+    const auto colon = list.find(':');
+    if (colon != 0) out.emplace_back(list.substr(0, colon));
+    if (colon == std::string_view::npos) break;
+    list.remove_prefix(colon + 1);
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<Config> load_in_cluster(const std::filesystem::path& directory,
@@ -62,7 +74,7 @@ Result<Config> load_config(const std::filesystem::path& explicit_file, const std
   if (!explicit_file.empty()) return load_kubeconfig(explicit_file, context);
   if (!environment("KUBERNETES_SERVICE_HOST").empty()) return load_in_cluster();
   if (const std::string list = environment("KUBECONFIG"); !list.empty())
-    return load_kubeconfig(list.substr(0, list.find(':')), context);
+    return load_kubeconfig(split_list(list), context);
   const std::string home = environment("HOME");
   if (home.empty()) {
     return std::unexpected(Error{0,

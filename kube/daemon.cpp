@@ -1,6 +1,9 @@
 #include "kube/daemon.h"
 
+#include <array>
 #include <csignal>
+
+#include <unistd.h>
 
 namespace kube {
 
@@ -20,6 +23,12 @@ void block_end_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
+std::string host_name() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data()
+                                                                           : "unknown";
+}
+
 int wait_for_end_signal() {
   const sigset_t signals = end_signals();
   int number = 0;
@@ -29,7 +38,13 @@ int wait_for_end_signal() {
 
 HttpHandler status_handler(StatusPages pages) {
   return [pages = std::move(pages)](const HttpRequest& request) -> HttpResponse {
-    if (request.target == "/healthz") return {200, "text/plain", "ok\n"};
+    if (request.target == "/healthz") {
+      const std::string stuck = pages.stuck ? pages.stuck() : std::string();
+      if (stuck.empty()) return {200, "text/plain", "ok\n"};
+      return {503, "text/plain", stuck + "\n"};
+    }
+    if (pages.queue && request.target == "/debug/queue")
+      return {200, "application/json", pages.queue()};
     if (request.target == "/readyz") {
       const std::string reason = pages.not_ready();
       if (reason.empty()) return {200, "text/plain", "ok\n"};

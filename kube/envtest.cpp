@@ -7,9 +7,9 @@
 #include <thread>
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <yaml-cpp/yaml.h>
 
+#include <kube/base64.h>
 #include <kube/client.h>
 #include <kube/envtest.h>
 #include <kube/envtest_pki.h>
@@ -41,15 +41,6 @@ Result<void> write_file(const fs::path& file, const std::string& text) {
   out.close();
   if (!out) return failure(file.string() + " cannot be written");
   return {};
-}
-
-std::string base64(const std::string& data) {
-  std::string out((data.size() + 2) / 3 * 4 + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                     reinterpret_cast<const unsigned char*>(data.data()),
-                                     static_cast<int>(data.size()));
-  out.resize(static_cast<std::size_t>(length));
-  return out;
 }
 
 // YAML 1.2's core schema, as the API's own tools read it; aliases are refused with everything else
@@ -188,7 +179,8 @@ struct EnvTest::Impl {
         "    certificate-authority-data: {}\n"
         "users:\n- name: admin\n  user:\n    client-certificate-data: {}\n    client-key-data: {}\n"
         "contexts:\n- name: envtest\n  context: {{cluster: envtest, user: admin}}\n",
-        api_port.number(), base64(ca), base64(admin.certificate), base64(admin.key));
+        api_port.number(), encode_base64(ca), encode_base64(admin.certificate),
+        encode_base64(admin.key));
   }
 
   [[nodiscard]] std::string etcd_url() const {

@@ -6,10 +6,10 @@
 #include <mutex>
 #include <thread>
 
-#include <fmt/chrono.h>
 #include <spdlog/spdlog.h>
 
 #include <kube/events.h>
+#include <kube/micro_time.h>
 
 namespace kube {
 
@@ -21,15 +21,6 @@ constexpr std::size_t kMaxKnown = 4096;
 constexpr std::size_t kMaxNote = 1024;
 constexpr auto kSeriesWindow = std::chrono::minutes(10);
 constexpr int kTries = 4;
-
-// metav1.MicroTime
-std::string micro_time(std::chrono::system_clock::time_point at) {
-  const auto micros =
-      std::chrono::duration_cast<std::chrono::microseconds>(at.time_since_epoch()).count() %
-      1'000'000;
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06d}Z",
-                     fmt::gmtime(std::chrono::system_clock::to_time_t(at)), micros);
-}
 
 std::string text_at(const Json& object, const char* key) {
   const auto found = object.find(key);

@@ -1,5 +1,8 @@
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -20,6 +23,9 @@ constexpr int kFailuresBeforeRelist = 3;
 // A watch that ends sooner than this and tells nothing new is a failure: else it would be asked for
 // again without end.
 constexpr auto kShortWatch = std::chrono::seconds(1);
+
+// A server that fails at streaming lists this often is asked for ordinary ones.
+constexpr int kFailuresBeforeOrdinaryLists = 3;
 
 std::string metadata_text(const Json& object, const char* key) {
   const auto metadata = object.find("metadata");
@@ -44,6 +50,14 @@ bool wants_same_watch(const Error& error) {
   return error.code == 429 || error.code == 502 || error.code == 503 || error.code == 504;
 }
 
+bool ends_initial_events(const Json& bookmark) {
+  const auto metadata = bookmark.find("metadata");
+  if (metadata == bookmark.end() || !metadata->is_object()) return false;
+  const auto annotations = metadata->find("annotations");
+  return annotations != metadata->end() && annotations->is_object() &&
+         annotations->value("k8s.io/initial-events-end", Json()) == "true";
+}
+
 Error malformed(std::string what) {
   return {0, kTransportReasonProtocol, std::move(what), {}, {}};
 }
@@ -61,6 +75,7 @@ struct Reflector::Impl {
   mutable std::condition_variable_any changed;
   bool synced = false;
   std::string error;
+  std::atomic<Clock::time_point> heard{Clock::now()};
   std::jthread thread;
 
   // Only the reflector's thread touches what follows.
@@ -69,6 +84,8 @@ struct Reflector::Impl {
   std::optional<Clock::time_point> last_failure;
   bool unhealthy = false;  // `error` is not empty
   bool paged = true;
+  bool streams = false;
+  int stream_failures = 0;  // in a row
   std::minstd_rand random{std::random_device{}()};
 
   void note(std::string text) {
@@ -106,8 +123,10 @@ struct Reflector::Impl {
   void run(const std::stop_token& stop) {
     std::string version = "0";
     while (!stop.stop_requested()) {
-      auto page = list(version, stop);
+      auto page = streams ? stream_list(version, stop) : list(version, stop);
+      heard = Clock::now();
       if (page) {
+        stream_failures = 0;
         replace(std::move(*page));
         note_synced();
         version = watch_until_relist(stop) ? last_version : std::string();
@@ -119,10 +138,64 @@ struct Reflector::Impl {
         version.clear();  // at once: the next list asks for something else
         continue;
       }
+      if (streams && !why.is_cancelled() && !may_stream_again(why)) {
+        spdlog::info("{}: no streaming lists from here on: {}", resource.plural, why.text());
+        streams = false;
+        continue;
+      }
       // A list that outlives its own snapshot page by page is asked for in one piece.
       if (why.is_gone()) paged = false;
       pause(why, stop);
     }
+  }
+
+  // Whether a streaming list that failed is worth another try.
+  bool may_stream_again(const Error& why) {
+    return why.is_retriable() && why.reason != kTransportReasonProtocol &&
+           ++stream_failures < kFailuresBeforeOrdinaryLists;
+  }
+
+  // What list() returns, by a watch that begins with all there is and says when that was all.
+  Result<ListPage> stream_list(const std::string& version, const std::stop_token& stop) {
+    WatchOptions query = next_watch();
+    query.resource_version = version;
+    query.send_initial_events = true;
+    std::map<std::string, Json> objects;
+    ListPage all;
+    bool nameless = false;
+    const auto result = client->watch(
+        resource, query,
+        [&](WatchEvent event) {
+          heard = Clock::now();
+          if (event.type == WatchEventType::kBookmark) {
+            if (!ends_initial_events(event.object)) return true;
+            all.resource_version = metadata_text(event.object, "resourceVersion");
+            return false;
+          }
+          if (metadata_text(event.object, "name").empty()) {
+            nameless = true;
+            return false;
+          }
+          std::string key = object_key(event.object);
+          if (event.type != WatchEventType::kDeleted) {
+            objects.insert_or_assign(std::move(key), kept(std::move(event.object)));
+          } else if (const auto known = objects.find(key);
+                     known != objects.end() &&
+                     metadata_text(known->second, "uid") == metadata_text(event.object, "uid")) {
+            objects.erase(known);
+          }
+          return true;
+        },
+        stop);
+    if (!result) return std::unexpected(result.error());
+    if (nameless) return std::unexpected(malformed("watch: an object has no name"));
+    if (all.resource_version.empty())
+      return std::unexpected(
+          Error{0, kTransportReasonClosed, "a streaming list ended before it was whole", {}, {}});
+    all.items.reserve(objects.size());
+    for (auto& [key, object] : objects)
+      all.items.push_back(std::move(object));
+    return all;
   }
 
   Result<ListPage> list(const std::string& version, const std::stop_token& stop) {
@@ -130,20 +203,51 @@ struct Reflector::Impl {
     query.ns = options.ns;
     query.label_selector = options.label_selector;
     query.field_selector = options.field_selector;
-    query.resource_version = version;
+    // A list at version 0 comes in one piece, whatever the limit. The most recent one never goes
+    // back behind what is known.
+    if (!options.transform) query.resource_version = version;
     // A limit beside a version means exactly that version; without one it means that or newer, and
     // the watch cache answers:
     // https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
-    if (!paged || (!version.empty() && version != "0")) query.limit = 0;
-    auto page = client->list(resource, query, stop);
-    if (!page) return page;
-    if (page->resource_version.empty())
-      return std::unexpected(malformed("the list has no resourceVersion"));
-    for (const Json& item : page->items) {
-      if (metadata_text(item, "name").empty())
-        return std::unexpected(malformed("an item of the list has no name"));
+    if (!paged || (!query.resource_version.empty() && version != "0")) query.limit = 0;
+    ListPage all;
+    while (true) {
+      auto page = client->list_page(resource, query, stop);
+      if (!page) return page;
+      all.resource_version = page->resource_version;
+      if (all.resource_version.empty())
+        return std::unexpected(malformed("the list has no resourceVersion"));
+      for (Json& item : page->items) {
+        if (metadata_text(item, "name").empty())
+          return std::unexpected(malformed("an item of the list has no name"));
+        all.items.push_back(kept(std::move(item)));
+      }
+      if (page->continue_token.empty()) return all;
+      if (page->continue_token == query.continue_token)
+        return std::unexpected(malformed("the pages of the list do not advance"));
+      query.continue_token = page->continue_token;
     }
-    return page;
+  }
+
+  // What of an object goes into the cache.
+  Json kept(Json object) const {
+    if (!options.transform) return object;
+    std::array<std::pair<const char*, std::string>, 4> identity{
+        {{"namespace", ""}, {"name", ""}, {"uid", ""}, {"resourceVersion", ""}}};
+    for (auto& [key, value] : identity)
+      value = metadata_text(object, key);
+    Json out = options.transform(std::move(object));
+    if (!out.is_object()) out = Json::object();
+    Json& metadata = out["metadata"];
+    if (!metadata.is_object()) metadata = Json::object();
+    for (auto& [key, value] : identity) {
+      if (value.empty()) {
+        metadata.erase(key);
+      } else {
+        metadata[key] = std::move(value);
+      }
+    }
+    return out;
   }
 
   // Watches again and again until only a fresh list helps. True: at the last known version; false:
@@ -157,6 +261,7 @@ struct Reflector::Impl {
       auto result = client->watch(
           resource, next_watch(),
           [&](WatchEvent event) {
+            heard = Clock::now();
             if (event.type != WatchEventType::kBookmark &&
                 metadata_text(event.object, "name").empty()) {
               nameless = true;
@@ -168,6 +273,7 @@ struct Reflector::Impl {
             return true;
           },
           stop);
+      heard = Clock::now();
       if (stop.stop_requested()) return true;
       if (nameless) result = std::unexpected(malformed("watch: an object has no name"));
       const bool useful = last_version != from || Clock::now() - begun >= kShortWatch;
@@ -211,7 +317,7 @@ struct Reflector::Impl {
   void take(WatchEvent event) {
     std::string version = metadata_text(event.object, "resourceVersion");
     if (event.type != WatchEventType::kBookmark) {
-      const auto object = std::make_shared<const Json>(std::move(event.object));
+      const auto object = std::make_shared<const Json>(kept(std::move(event.object)));
       if (event.type == WatchEventType::kDeleted) {
         drop(object);
       } else {
@@ -259,7 +365,10 @@ struct Reflector::Impl {
     for (const ObjectPtr& known : cache.all()) {
       if (listed.contains(object_key(*known))) continue;
       cache.remove(object_key(*known));
-      if (handler.on_delete) handler.on_delete(known);
+      if (!handler.on_delete) continue;
+      Json last = *known;
+      last["metadata"]["resourceVersion"] = page.resource_version;
+      handler.on_delete(std::make_shared<const Json>(std::move(last)));
     }
     for (Json& item : page.items)
       upsert(std::make_shared<const Json>(std::move(item)));
@@ -274,6 +383,9 @@ Reflector::Reflector(std::shared_ptr<const Client> client, Resource resource,
   impl_->resource = std::move(resource);
   impl_->options = std::move(options);
   impl_->handler = std::move(handler);
+  impl_->streams = impl_->options.streaming_list;
+  for (const auto& [name, function] : impl_->options.indexes)
+    impl_->cache.add_index(name, function);
 }
 
 Reflector::~Reflector() {
@@ -293,6 +405,10 @@ void Reflector::stop() {
   impl_->thread.join();
 }
 
+const Resource& Reflector::resource() const {
+  return impl_->resource;
+}
+
 const Cache& Reflector::cache() const {
   return impl_->cache;
 }
@@ -305,6 +421,16 @@ bool Reflector::has_synced() const {
 bool Reflector::wait_for_sync(std::chrono::milliseconds timeout, std::stop_token stop) const {
   std::unique_lock lock(impl_->mutex);
   return impl_->changed.wait_for(lock, std::move(stop), timeout, [this] { return impl_->synced; });
+}
+
+std::chrono::milliseconds Reflector::silence() const {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - impl_->heard.load());
+}
+
+// A watch of at most twice the least, ended by the client a little later, and a pause.
+std::chrono::milliseconds Reflector::longest_silence() const {
+  return 2 * impl_->options.watch_timeout_min + impl_->options.backoff_max * 2 +
+         std::chrono::minutes(2);
 }
 
 std::string Reflector::last_error() const {

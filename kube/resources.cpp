@@ -37,6 +37,9 @@ const Resource kLeases{"coordination.k8s.io", "v1", "leases", "Lease", true};
 const Resource kValidatingWebhookConfigurations{"admissionregistration.k8s.io", "v1",
                                                 "validatingwebhookconfigurations",
                                                 "ValidatingWebhookConfiguration", false};
+const Resource kMutatingWebhookConfigurations{"admissionregistration.k8s.io", "v1",
+                                              "mutatingwebhookconfigurations",
+                                              "MutatingWebhookConfiguration", false};
 const Resource kCustomResourceDefinitions{"apiextensions.k8s.io", "v1", "customresourcedefinitions",
                                           "CustomResourceDefinition", false};
 }  // namespace resources

@@ -27,29 +27,6 @@ BioPtr reader(std::string_view text) {
   return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
-// The certificates of a PEM text; empty if there is none or one is broken.
-std::vector<CertificatePtr> parse_certificates(std::string_view pem) {
-  std::vector<CertificatePtr> out;
-  const BioPtr bio = reader(pem);
-  if (!bio) return out;
-  while (X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, no_passphrase, nullptr))
-    out.emplace_back(certificate);
-  // The end of the text shows as "no start line"; anything else is a broken certificate.
-  const unsigned long error = ERR_peek_last_error();
-  const bool at_end =
-      ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
-  ERR_clear_error();
-  if (!at_end) out.clear();
-  return out;
-}
-
-KeyPtr parse_key(std::string_view pem) {
-  const BioPtr bio = reader(pem);
-  KeyPtr key(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr) : nullptr);
-  ERR_clear_error();
-  return key;
-}
-
 std::unexpected<Error> tls_error(std::string what) {
   ERR_clear_error();
   return transport_error(kTransportReasonTls, std::move(what));
@@ -79,7 +56,7 @@ Result<void> identify(SSL_CTX* context, const TlsMaterial& material) {
   if (const std::string fault = identity_fault(material.certificate, material.key); !fault.empty())
     return tls_error(fault);
   auto chain = parse_certificates(material.certificate);
-  const KeyPtr key = parse_key(material.key);
+  const KeyPtr key = parse_private_key(material.key);
   if (SSL_CTX_use_certificate(context, chain.front().get()) != 1 ||
       SSL_CTX_use_PrivateKey(context, key.get()) != 1) {
     return tls_error("the client certificate cannot be used");
@@ -104,6 +81,28 @@ Result<void> expect(SSL_CTX* context, const std::string& name) {
 
 }  // namespace
 
+std::vector<CertificatePtr> parse_certificates(std::string_view pem) {
+  std::vector<CertificatePtr> out;
+  const BioPtr bio = reader(pem);
+  if (!bio) return out;
+  while (X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, no_passphrase, nullptr))
+    out.emplace_back(certificate);
+  // The end of the text shows as "no start line"; anything else is a broken certificate.
+  const unsigned long error = ERR_peek_last_error();
+  const bool at_end =
+      ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
+  ERR_clear_error();
+  if (!at_end) out.clear();
+  return out;
+}
+
+KeyPtr parse_private_key(std::string_view pem) {
+  const BioPtr bio = reader(pem);
+  KeyPtr key(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr) : nullptr);
+  ERR_clear_error();
+  return key;
+}
+
 std::string certificates_fault(std::string_view pem) {
   return parse_certificates(pem).empty() ? "is not a PEM certificate" : "";
 }
@@ -111,7 +110,7 @@ std::string certificates_fault(std::string_view pem) {
 std::string identity_fault(std::string_view certificate, std::string_view key) {
   const auto chain = parse_certificates(certificate);
   if (chain.empty()) return "the client certificate is not valid PEM";
-  const KeyPtr own = parse_key(key);
+  const KeyPtr own = parse_private_key(key);
   if (!own) return "the client key is not a PEM private key without passphrase";
   const bool fits = X509_check_private_key(chain.front().get(), own.get()) == 1;
   ERR_clear_error();
@@ -128,6 +127,13 @@ Result<void> configure_client_tls(SSL_CTX* context, const TlsMaterial& material,
   SSL_CTX_set_verify(context, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
   if (material.certificate.empty()) return {};
   return identify(context, material);
+}
+
+void send_server_name(SSL* ssl, const std::string& name) {
+  if (is_ip_literal(name)) return;
+  // SSL_set_tlsext_host_name is a macro with an old-style cast.
+  SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+           const_cast<char*>(name.c_str()));
 }
 
 bool has_unread_bytes(const SSL* ssl) {

@@ -1,12 +1,15 @@
-// A TLS client's settings, alike for both transports: which roots, which identity, which name.
+// A TLS client's settings, alike for both transports: which roots, which identity, which name; and
+// PEM texts read.
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <openssl/types.h>
 
 #include <kube/error.h>
+#include <kube/openssl_ptr.h>
 #include <kube/transport.h>
 
 namespace kube {
@@ -18,8 +21,17 @@ namespace kube {
 [[nodiscard]] Result<void> configure_client_tls(SSL_CTX* context, const TlsMaterial& material,
                                                 const std::string& name, bool verify);
 
+// Says in the handshake to come which server is meant; an IP literal is no name to say
+// (https://www.rfc-editor.org/rfc/rfc6066#section-3).
+void send_server_name(SSL* ssl, const std::string& name);
+
 // True where bytes of the peer wait in the TLS layer: off the socket, not yet read.
 [[nodiscard]] bool has_unread_bytes(const SSL* ssl);
+
+// The certificates of a PEM text; empty if there is none or one is broken.
+[[nodiscard]] std::vector<CertificatePtr> parse_certificates(std::string_view pem);
+// Null where it is none, or has a passphrase.
+[[nodiscard]] KeyPtr parse_private_key(std::string_view pem);
 
 // Why `pem` is no list of certificates, or "".
 [[nodiscard]] std::string certificates_fault(std::string_view pem);

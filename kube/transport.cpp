@@ -26,10 +26,18 @@ std::string_view header(const Headers& headers, std::string_view name) {
   return {};
 }
 
+std::string Url::authority_with_port() const {
+  return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
+}
+
 std::string Url::authority() const {
-  std::string out = host.find(':') == std::string::npos ? host : "[" + host + "]";
-  if (port != (tls ? "443" : "80")) out += ":" + port;
+  std::string out = authority_with_port();
+  if (port == (tls ? "443" : "80")) out.resize(out.size() - port.size() - 1);
   return out;
+}
+
+std::string Proxy::authority() const {
+  return Url{false, host, port, ""}.authority_with_port();
 }
 
 bool is_ip_literal(const std::string& host) {
@@ -47,13 +55,13 @@ bool is_loopback(const std::string& host) {
                              [](unsigned char byte) { return byte == 0; });
 }
 
-Result<Url> parse_base_url(std::string_view text) {
+Result<Url> parse_base_url(std::string_view text, bool plain_http_anywhere) {
   auto url = parse_url(text);
   if (!url) return url;
   if (!url->path.empty())
     return transport_error(kTransportReasonConnect,
                            "URL \"" + std::string(text) + "\": must not have a path");
-  if (!url->tls && !is_loopback(url->host))
+  if (!url->tls && !plain_http_anywhere && !is_loopback(url->host))
     return transport_error(
         kTransportReasonConnect,
         "URL \"" + std::string(text) + "\": http:// is for loopback only; use https://");

@@ -16,6 +16,8 @@
 
 #include <kube/transport.h>
 
+#include "beast_io.h"
+#include "gzip.h"
 #include "host_lookup.h"
 #include "tls.h"
 #include "url.h"
@@ -77,27 +79,7 @@ struct Call {
 };
 
 Error classify(const error_code& ec, std::string_view doing, const std::stop_token& stop) {
-  if (stop.stop_requested())
-    return {0, kTransportReasonCancelled, std::string(doing) + ": cancelled", {}, {}};
-  const char* reason = kTransportReasonConnect;
-  if (ec == beast::error::timeout || ec == asio::error::timed_out) {
-    reason = kTransportReasonTimeout;
-  } else if (ec == http::error::end_of_stream || ec == http::error::partial_message ||
-             ec == asio::error::eof || ec == asio::error::connection_reset ||
-             ec == asio::error::connection_aborted || ec == asio::error::broken_pipe ||
-             ec == ssl::error::stream_truncated) {
-    reason = kTransportReasonClosed;
-  } else if (ec == http::error::body_limit || ec == http::error::header_limit ||
-             ec == http::error::buffer_overflow) {
-    reason = kTransportReasonTooLarge;
-  } else if (ec.category() == http::make_error_code(http::error::bad_method).category()) {
-    reason = kTransportReasonProtocol;
-  } else if (ec.category() == asio::error::get_ssl_category()) {
-    reason = kTransportReasonTls;
-  }
-  std::string message = ec.message();
-  if (ec == beast::error::timeout) message = "no answer within the deadline";
-  return {0, reason, std::string(doing) + ": " + message, {}, {}};
+  return socket_error(ec, doing, stop.stop_requested());
 }
 
 Headers headers_of(const http::fields& fields) {
@@ -115,13 +97,9 @@ Headers headers_of(const http::fields& fields) {
 template <class Initiate>
 error_code run(Connection& connection, Initiate&& initiate) {
   if (connection.cancelled) return asio::error::operation_aborted;
-  std::optional<error_code> result;
-  connection.io.restart();
-  initiate([&result](error_code ec, auto&&...) { result = ec; });
-  while (!result && connection.io.run_one() > 0) {
-    if (connection.cancelled && !result) connection.lowest().cancel();
-  }
-  return result.value_or(asio::error::operation_aborted);
+  return run_to_end(connection.io, std::forward<Initiate>(initiate), [&connection] {
+    if (connection.cancelled) connection.lowest().cancel();
+  });
 }
 
 // Cancels what the connection is doing once `stop` is asked for, while the returned object lives.
@@ -137,7 +115,7 @@ auto cancel_on(Connection& connection, const std::stop_token& stop) {
 
 template <class Stream>
 error_code write_request(Connection& c, Stream& stream, const Request& request,
-                         const std::string& host) {
+                         const std::string& host, bool gzip) {
   http::request<http::string_body> message;
   message.method_string(request.method);
   message.target(request.target);
@@ -145,6 +123,7 @@ error_code write_request(Connection& c, Stream& stream, const Request& request,
   message.set(http::field::host, host);
   for (const auto& [name, value] : request.headers)
     message.insert(name, value);
+  if (gzip) message.set(http::field::accept_encoding, "gzip");
   message.body() = request.body;
   if (!request.body.empty() || request.method == "POST" || request.method == "PUT" ||
       request.method == "PATCH") {
@@ -170,10 +149,11 @@ error_code read_header(Connection& c, Stream& stream, bool head, std::optional<P
   return http::error::bad_status;
 }
 
-// The body, to the sink if `to_sink`, else into `response`.
+// The body, to the sink if `to_sink`, else into `response`, decoded where there is a `decoder`.
 template <class Stream>
 std::optional<Error> read_body(Connection& c, Stream& stream, Parser& parser, Call& call,
-                               bool to_sink, std::size_t limit, Response& response) {
+                               bool to_sink, std::size_t limit, Gunzip* decoder,
+                               Response& response) {
   const std::string what = brief(call.request);
   const auto too_large = [&] {
     return Error{0,
@@ -181,6 +161,9 @@ std::optional<Error> read_body(Connection& c, Stream& stream, Parser& parser, Ca
                  what + ": the answer is larger than " + std::to_string(limit) + " bytes",
                  {},
                  {}};
+  };
+  const auto broken = [&] {
+    return Error{0, kTransportReasonProtocol, what + ": its gzip is broken", {}, {}};
   };
   if (!to_sink && parser.content_length() && *parser.content_length() > limit) return too_large();
   std::array<char, kPieceBytes> piece{};
@@ -198,12 +181,17 @@ std::optional<Error> read_body(Connection& c, Stream& stream, Parser& parser, Ca
       // The rest stays unread: the connection is not kept.
       if (call.stop.stop_requested()) return classify({}, what, call.stop);
       if (!(*call.sink)(got)) return std::nullopt;
+    } else if (decoder != nullptr && !got.empty()) {
+      const auto state = decoder->append(got, limit, response.body);
+      if (state == Gunzip::State::kTooLarge) return too_large();
+      if (state == Gunzip::State::kBroken) return broken();
     } else if (!got.empty()) {
       if (response.body.size() + got.size() > limit) return too_large();
       response.body.append(got);
     }
     if (ec) return classify(ec, what, call.stop);
   }
+  if (decoder != nullptr && !decoder->ended()) return broken();
   call.keep = parser.get().keep_alive() && c.buffer.size() == 0;
   return std::nullopt;
 }
@@ -214,7 +202,8 @@ class BeastTransport final : public Transport {
       : options_(std::move(options)),
         url_(url),
         name_(options_.server_name.empty() ? url.host : options_.server_name),
-        lookup_(url.host, url.port) {}
+        lookup_(options_.proxy ? options_.proxy->host : url.host,
+                options_.proxy ? options_.proxy->port : url.port) {}
 
   Result<Response> send(const Request& request, std::stop_token stop) override {
     return exchange({request, nullptr, {}, Clock::now() + request.deadline, stop});
@@ -229,7 +218,13 @@ class BeastTransport final : public Transport {
   Result<Response> exchange(Call call) {
     if (auto fit = check_request(call.request); !fit)
       return std::unexpected(std::move(fit.error()));
-    if (auto pooled = take_idle()) {
+    std::shared_ptr<ssl::context> context;
+    if (url_.tls) {
+      auto made = tls_context();
+      if (!made) return std::unexpected(std::move(made.error()));
+      context = std::move(*made);
+    }
+    if (auto pooled = take_idle(context.get())) {
       auto result = exchange_on(std::move(pooled), call);
       // The server may have closed it just now.
       if (result || call.answered || result.error().reason != kTransportReasonClosed ||
@@ -237,28 +232,25 @@ class BeastTransport final : public Transport {
         return result;
       }
     }
-    auto fresh = connect(call.deadline, call.stop);
+    auto fresh = connect(std::move(context), call.deadline, call.stop);
     if (!fresh) return std::unexpected(std::move(fresh.error()));
     return exchange_on(std::move(*fresh), call);
   }
 
-  Result<std::unique_ptr<Connection>> connect(Clock::time_point deadline,
+  Result<std::unique_ptr<Connection>> connect(std::shared_ptr<ssl::context> context,
+                                              Clock::time_point deadline,
                                               const std::stop_token& stop) {
     const auto limit = std::min(deadline, Clock::now() + options_.connect_timeout);
-    const std::string where = "connect to " + url_.authority();
+    const std::string where =
+        "connect to " +
+        (options_.proxy ? "the proxy " + options_.proxy->authority() : url_.authority());
     if (stop.stop_requested()) return std::unexpected(classify({}, where, stop));
     auto connection = std::make_unique<Connection>();
     Connection& c = *connection;
     if (url_.tls) {
-      auto context = tls_context();
-      if (!context) return std::unexpected(std::move(context.error()));
-      c.context = std::move(*context);
+      c.context = std::move(context);
       c.secure.emplace(c.io, *c.context);
-      if (!is_ip_literal(name_)) {
-        // SSL_set_tlsext_host_name is a macro with an old-style cast.
-        SSL_ctrl(c.secure->native_handle(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-                 const_cast<char*>(name_.c_str()));
-      }
+      send_server_name(c.secure->native_handle(), name_);
     } else {
       c.plain.emplace(c.io);
     }
@@ -272,6 +264,12 @@ class BeastTransport final : public Transport {
     error_code ignored;  // a latency setting: no harm if the kernel refuses
     c.lowest().socket().set_option(tcp::no_delay(true), ignored);
     if (!c.secure) return connection;
+    if (options_.proxy) {
+      auto open = open_tunnel(
+          c.lowest(), *options_.proxy, url_, [&c](auto&& initiate) { return run(c, initiate); },
+          [&stop] { return stop.stop_requested(); });
+      if (!open) return std::unexpected(std::move(open.error()));
+    }
     ec = run(c, [&](auto done) { c.secure->async_handshake(ssl::stream_base::client, done); });
     if (!ec) return connection;
     Error error = classify(ec, "TLS with " + url_.authority(), stop);
@@ -284,8 +282,7 @@ class BeastTransport final : public Transport {
     return std::unexpected(std::move(error));
   }
 
-  // Made anew when the material has changed, so that rotated files are picked up by the next
-  // connection.
+  // Made anew when the material has changed: no connection that was made with the old serves on.
   Result<std::shared_ptr<ssl::context>> tls_context() {
     TlsMaterial material = options_.tls_material ? options_.tls_material() : TlsMaterial{};
     const std::scoped_lock lock(mutex_);
@@ -302,11 +299,12 @@ class BeastTransport final : public Transport {
     return context_;
   }
 
-  std::unique_ptr<Connection> take_idle() {
+  std::unique_ptr<Connection> take_idle(const ssl::context* context) {
     const std::scoped_lock lock(mutex_);
     while (!idle_.empty()) {
       auto connection = std::move(idle_.back());
       idle_.pop_back();
+      if (connection->context.get() != context) continue;
       if (Clock::now() - connection->idle_since < kIdleReuse && !connection->is_stale())
         return connection;
     }
@@ -339,7 +337,8 @@ class BeastTransport final : public Transport {
     const std::string what = brief(call.request);
     if (call.stop.stop_requested()) return std::unexpected(classify({}, what, call.stop));
     c.lowest().expires_at(call.deadline);
-    if (const error_code ec = write_request(c, stream, call.request, url_.authority()))
+    const bool gzip = options_.accept_gzip && call.sink == nullptr && call.request.method != "HEAD";
+    if (const error_code ec = write_request(c, stream, call.request, url_.authority(), gzip))
       return std::unexpected(classify(ec, what, call.stop));
     std::optional<Parser> parser;
     const error_code ec = read_header(c, stream, call.request.method == "HEAD", parser);
@@ -352,11 +351,15 @@ class BeastTransport final : public Transport {
     if (response.status < 200 || response.status > 599)
       return transport_error(kTransportReasonProtocol,
                              what + ": status " + std::to_string(response.status));
-    if (const std::string fault = encoding_fault(response.headers); !fault.empty())
+    std::optional<Gunzip> decoder;
+    if (gzip && is_gzip(response.headers)) {
+      decoder.emplace();
+    } else if (const std::string fault = encoding_fault(response.headers); !fault.empty()) {
       return transport_error(kTransportReasonProtocol, what + ": " + fault);
+    }
     const bool to_sink = call.sink != nullptr && response.status >= 200 && response.status < 300;
-    if (auto failed =
-            read_body(c, stream, *parser, call, to_sink, options_.max_response_bytes, response))
+    if (auto failed = read_body(c, stream, *parser, call, to_sink, options_.max_response_bytes,
+                                decoder ? &*decoder : nullptr, response))
       return std::unexpected(std::move(*failed));
     return response;
   }
@@ -390,7 +393,7 @@ class BrokenTransport final : public Transport {
 }  // namespace
 
 std::unique_ptr<Transport> make_beast_transport(TransportOptions options) {
-  auto url = parse_base_url(options.base_url);
+  auto url = parse_base_url(options.base_url, options.plain_http_anywhere);
   if (!url) return std::make_unique<BrokenTransport>(std::move(url.error()));
   return std::make_unique<BeastTransport>(std::move(options), *url);
 }

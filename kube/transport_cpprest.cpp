@@ -271,11 +271,7 @@ void prepare_connection(web_http::client::native_handle handle, bool tls, const 
     // The library pools connections that it has closed itself after a failure.
     if (!socket->is_open() && SSL_in_before(ssl) == 0) throw StaleConnection();
     if (has_unread_bytes(ssl)) throw StaleConnection();
-    if (!socket->is_open() && !is_ip_literal(name)) {
-      // SSL_set_tlsext_host_name is a macro with an old-style cast.
-      SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-               const_cast<char*>(name.c_str()));
-    }
+    if (!socket->is_open()) send_server_name(ssl, name);
   } else {
     socket = static_cast<TcpSocket*>(handle);
   }
@@ -643,9 +639,9 @@ class CpprestTransport final : public Transport {
 
 std::unique_ptr<Transport> make_cpprest_transport(TransportOptions options) {
   auto url = parse_base_url(options.base_url);
-  // The other transport says on each call what is wrong with a URL, and reaches the IPv6 literals
-  // that the library cannot resolve.
-  if (!url || url->host.find(':') != std::string::npos)
+  // The other transport says on each call what is wrong with a URL, reaches the IPv6 literals that
+  // the library cannot resolve, and goes through a proxy.
+  if (!url || url->host.find(':') != std::string::npos || options.proxy)
     return make_beast_transport(std::move(options));
   return std::make_unique<CpprestTransport>(std::move(options), std::move(*url));
 }

@@ -17,7 +17,11 @@ struct Url {
 
   // HOST[:PORT] as the Host header wants it.
   [[nodiscard]] std::string authority() const;
+  // The same with the port, also where it is the scheme's own.
+  [[nodiscard]] std::string authority_with_port() const;
 };
+
+inline constexpr const char* kUserAgent = "palisade-kube/" PALISADE_VERSION;
 
 // http:// and https:// only; no user information, query or fragment.
 [[nodiscard]] Result<Url> parse_url(std::string_view text);
@@ -29,8 +33,8 @@ struct Url {
 [[nodiscard]] bool is_loopback(const std::string& host);
 
 // A transport's base_url: no path, and http:// on loopback alone, since a bearer token may go
-// there.
-[[nodiscard]] Result<Url> parse_base_url(std::string_view text);
+// there, unless `plain_http_anywhere`.
+[[nodiscard]] Result<Url> parse_base_url(std::string_view text, bool plain_http_anywhere = false);
 
 // Refuses what would change the shape of the request on the wire (line breaks, an absolute target)
 // and the headers that the transport sets itself.

@@ -97,4 +97,34 @@ TEST(CacheTest, ReadersAndAWriterDoNotMeet) {
     reader.join();
 }
 
+TEST(CacheIndex, FindsByOwnerAndLabelWhateverComesAndGoes) {
+  const auto made = [](const std::string& name, const std::string& owner, const std::string& app) {
+    return std::make_shared<const nlohmann::json>(
+        nlohmann::json{{"metadata",
+                        {{"namespace", "a"},
+                         {"name", name},
+                         {"labels", {{"app", app}}},
+                         {"ownerReferences", nlohmann::json::array({{{"uid", owner}}})}}}});
+  };
+  kube::Cache cache;
+  cache.put(made("before", "u1", "x"));
+  cache.add_index("owner", kube::owner_uids);
+  cache.add_index("label", kube::label_pairs);
+  cache.put(made("after", "u1", "y"));
+  EXPECT_EQ(cache.by_index("owner", "u1").size(), 2U);
+  EXPECT_EQ(cache.by_index("label", "app=y").size(), 1U);
+  cache.put(made("after", "u2", "x"));
+  EXPECT_EQ(cache.by_index("owner", "u1").size(), 1U);
+  EXPECT_EQ(cache.by_index("owner", "u2").size(), 1U);
+  EXPECT_TRUE(cache.by_index("label", "app=y").empty());
+  EXPECT_EQ(cache.by_index("label", "app=x").size(), 2U);
+  cache.remove("a/before");
+  EXPECT_TRUE(cache.by_index("owner", "u1").empty());
+  EXPECT_THROW(static_cast<void>(cache.by_index("none", "")), std::out_of_range);
+  // Broken objects are in no index.
+  cache.put(std::make_shared<const nlohmann::json>(
+      nlohmann::json{{"metadata", {{"name", "odd"}, {"labels", 7}, {"ownerReferences", "x"}}}}));
+  EXPECT_EQ(cache.size(), 2U);
+}
+
 }  // namespace

@@ -12,71 +12,17 @@
 #include <kube/client.h>
 #include <kube/config.h>
 
+#include "kube/config_fixture.h"
 #include "kube/scripted_server.h"
 #include "kube/test_pki.h"
 
 namespace {
 
 using namespace std::chrono_literals;
+using namespace config_testing;
 namespace fs = std::filesystem;
 using kube::Config;
 using testing::HasSubstr;
-
-std::string base64(const std::string& text) {
-  std::string out(4 * (text.size() / 3 + 1) + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                     reinterpret_cast<const unsigned char*>(text.data()),
-                                     static_cast<int>(text.size()));
-  out.resize(static_cast<std::size_t>(length));
-  return out;
-}
-
-const test_pki::Pair& authority() {
-  static const test_pki::Pair kAuthority = test_pki::make_ca();
-  return kAuthority;
-}
-test_pki::Pair client(const std::string& name) {
-  return test_pki::issue(authority(), {name, {}, {}, test_pki::Purpose::kClient, 24h, ""});
-}
-
-class ConfigTest : public testing::Test {
- protected:
-  ConfigTest() {
-    std::string name = (fs::temp_directory_path() / "palisade-config-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    directory_ = name;
-    for (const char* variable : kVariables)
-      unsetenv(variable);
-  }
-  ~ConfigTest() override {
-    fs::remove_all(directory_);
-    for (const char* variable : kVariables)
-      unsetenv(variable);
-  }
-
-  fs::path write(const std::string& name, const std::string& text) {
-    fs::create_directories((directory_ / name).parent_path());
-    std::ofstream(directory_ / name, std::ios::binary) << text;
-    return directory_ / name;
-  }
-  // A kubeconfig with one context `c` of cluster `k` and user `u`.
-  fs::path kubeconfig(const std::string& cluster, const std::string& user = "{}") {
-    return write("config", "current-context: c\nclusters: [{name: k, cluster: " + cluster +
-                               "}]\nusers: [{name: u, user: " + user +
-                               "}]\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n");
-  }
-  std::function<std::chrono::steady_clock::time_point()> clock() {
-    return [this] { return std::chrono::steady_clock::time_point(seconds_.load() * 1s); };
-  }
-  kube::Result<Config> load(const fs::path& file, const std::string& context = "") {
-    return kube::load_kubeconfig(file, context, clock());
-  }
-
-  static constexpr const char* kVariables[] = {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT",
-                                               "KUBECONFIG"};
-  fs::path directory_;
-  std::atomic<int> seconds_ = 1000;
-};
 
 TEST_F(ConfigTest, ContextPicksClusterUserAndNamespace) {
   const auto file = write("config", R"(
@@ -157,8 +103,8 @@ TEST_F(ConfigTest, WhatIsNotSupportedOrBrokenIsRefusedByName) {
     const char* says;
   };
   const Case cases[] = {
-      {fine, "{exec: {command: aws}}", "users[u].user.exec is not supported; use"},
-      {fine, "{auth-provider: {name: gcp}}", "auth-provider is not supported"},
+      {fine, "{exec: {command: aws}}", "users[u].user.exec.apiVersion must be"},
+      {fine, "{auth-provider: {name: gcp}}", "auth-provider.name \"gcp\" is not supported"},
       {fine, "{username: a, password: b}", "username is not supported"},
       {fine, "{password: b}", "password is not supported"},
       {fine, "{token: t, as: admin}", "users[u].user.as is not supported"},
@@ -173,8 +119,13 @@ TEST_F(ConfigTest, WhatIsNotSupportedOrBrokenIsRefusedByName) {
       {fine, "{client-certificate: ann.pem, client-key: bob-key.pem}", "client-key is refused"},
       {fine, "{client-certificate: text, client-key: ann-key.pem}", "not a PEM certificate"},
       {fine, "{client-certificate-data: '!', client-key: ann-key.pem}", "is not base64"},
-      {"{server: https://a.test, proxy-url: 'http://p.test'}", "{}",
-       "clusters[k].cluster.proxy-url is not supported"},
+      {"{server: https://a.test, proxy-url: 'socks5://p.test'}", "{}",
+       "clusters[k].cluster.proxy-url names no http:// proxy"},
+      {"{server: https://a.test, proxy-url: 'http://u:secret@p.test/x'}", "{}",
+       "clusters[k].cluster.proxy-url must be http://[USER"},
+      {"{server: 'http://127.0.0.1:1', proxy-url: 'http://p.test'}", "{}",
+       "proxy-url goes with an https:// server only"},
+      {"{server: https://a.test, disable-compression: often}", "{}", "neither true nor false"},
       {"{server: https://a.test, certificate-authority: empty}", "{}", "not a PEM certificate"},
       {"{server: https://a.test, certificate-authority: none}", "{}", "cannot be read"},
       {"{server: https://a.test, certificate-authority-data: eA==}", "{}", "not a PEM certificate"},
@@ -191,6 +142,7 @@ TEST_F(ConfigTest, WhatIsNotSupportedOrBrokenIsRefusedByName) {
     ASSERT_FALSE(refused);
     EXPECT_THAT(refused.error().text(), HasSubstr(says));
     EXPECT_THAT(refused.error().text(), HasSubstr((directory_ / "config").string()));
+    EXPECT_THAT(refused.error().text(), testing::Not(HasSubstr("secret")));
   }
 }
 
@@ -215,6 +167,76 @@ TEST_F(ConfigTest, FileThatIsNoKubeconfigIsRefused) {
     EXPECT_THAT(refused.error().text(), HasSubstr(says));
   }
   EXPECT_THAT(load(directory_ / "absent").error().text(), HasSubstr("absent: cannot be read"));
+}
+
+// KUBECONFIG with several files: the first one's entry counts, whole, and its paths are its own.
+TEST_F(ConfigTest, FilesAreMergedEntryByEntry) {
+  write("one/token", "first's");
+  write("two/token", "second's");
+  const auto one = write("one/config", R"(
+users: [{name: u, user: {tokenFile: token}}]
+contexts: [{name: c, context: {cluster: k, user: u, namespace: here}}]
+)");
+  const auto empty = write("empty", "");
+  const auto two = write("two/config", R"(
+current-context: c
+clusters: [{name: k, cluster: {server: "https://two.test"}}]
+users: [{name: u, user: {token: never}}, {name: v, user: {tokenFile: token}}]
+contexts:
+- {name: c, context: {cluster: none, user: v, namespace: there}}
+- {name: d, context: {cluster: k, user: v}}
+)");
+  const auto three =
+      write("three", "{current-context: d, clusters: [{name: k, cluster: {server: x}}]}");
+  setenv("KUBECONFIG",
+         (":" + one.string() + "::/none/at/all:" + empty.string() + ":" + two.string() + ":" +
+          three.string())
+             .c_str(),
+         1);
+  const auto current = kube::load_config();
+  ASSERT_TRUE(current) << current.error().text();
+  EXPECT_EQ(current->server, "https://two.test");
+  EXPECT_EQ(current->namespace_, "here");
+  EXPECT_EQ(current->bearer_token(), "first's");
+  const auto other = kube::load_config({}, "d");
+  ASSERT_TRUE(other) << other.error().text();
+  EXPECT_EQ(other->namespace_, "default");
+  EXPECT_EQ(other->bearer_token(), "second's");
+  const auto unknown = kube::load_config({}, "e");
+  ASSERT_FALSE(unknown);
+  EXPECT_THAT(unknown.error().text(), HasSubstr(two.string() + ", " + three.string() +
+                                                ": contexts has no entry named \"e\""));
+  setenv("KUBECONFIG", "/none/a:/none/b", 1);
+  EXPECT_THAT(kube::load_config().error().text(),
+              HasSubstr("/none/a, /none/b: none of these files is there"));
+  write("three", "[");
+  setenv("KUBECONFIG", (two.string() + ":" + three.string()).c_str(), 1);
+  EXPECT_THAT(kube::load_config().error().text(), HasSubstr("three: line 1"));
+}
+
+TEST_F(ConfigTest, ProxiesComeFromTheClusterOrTheEnvironment) {
+  setenv("HTTPS_PROXY", "http://ann:pass%20word@env.test:3128", 1);
+  setenv("NO_PROXY", "b.test", 1);
+  const auto own = load(kubeconfig("{server: https://a.test, proxy-url: 'http://own.test'}"));
+  ASSERT_TRUE(own) << own.error().text();
+  ASSERT_TRUE(own->proxy);
+  EXPECT_EQ(own->proxy->authority(), "own.test:80");
+  EXPECT_EQ(own->proxy->authorization, "");
+  const auto inherited = load(kubeconfig("{server: https://a.test}"));
+  ASSERT_TRUE(inherited && inherited->proxy);
+  EXPECT_EQ(inherited->proxy->authority(), "env.test:3128");
+  EXPECT_EQ(inherited->proxy->authorization, "Basic " + base64("ann:pass word"));
+  for (const char* server : {"https://b.test", "https://x.b.test:6443", "https://127.0.0.1:6443",
+                             "http://localhost:8080"}) {
+    const auto straight = load(kubeconfig(std::string("{server: '") + server + "'}"));
+    ASSERT_TRUE(straight) << straight.error().text();
+    EXPECT_FALSE(straight->proxy) << server;
+  }
+  setenv("HTTPS_PROXY", "ftp://ann:password@env.test", 1);
+  const auto refused = load(kubeconfig("{server: https://a.test}"));
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().text(), HasSubstr("HTTPS_PROXY names no http:// proxy"));
+  EXPECT_THAT(refused.error().text(), testing::Not(HasSubstr("password")));
 }
 
 TEST_F(ConfigTest, TokenFileGoesBeforeTokenAndIsReadAgainEachMinute) {

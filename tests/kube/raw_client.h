@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -33,7 +34,9 @@ class Client {
   using Milliseconds = std::chrono::milliseconds;
 
   // `tls`: negotiates TLS at once (the certificate is not verified; see peer_name()).
-  Client(std::uint16_t port, bool tls, int max_version = TLS1_3_VERSION)
+  // `configure` sees the context before the handshake.
+  Client(std::uint16_t port, bool tls, int max_version = TLS1_3_VERSION,
+         const std::function<void(SSL_CTX*)>& configure = {})
       : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes without MSG_NOSIGNAL
     sockaddr_in address{};
@@ -49,6 +52,7 @@ class Client {
     SSL_CTX_set_security_level(context_.get(), 0);  // old versions are offered in earnest
     SSL_CTX_set_min_proto_version(context_.get(), TLS1_VERSION);
     SSL_CTX_set_max_proto_version(context_.get(), max_version);
+    if (configure) configure(context_.get());
     ssl_.reset(SSL_new(context_.get()));
     SSL_set_fd(ssl_.get(), socket_);
     timeval patience{10, 0};
@@ -75,6 +79,9 @@ class Client {
     }
     return name.data();
   }
+
+  [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
+  [[nodiscard]] int socket() const { return socket_; }
 
   // False once the peer has gone.
   bool write(std::string_view bytes) {

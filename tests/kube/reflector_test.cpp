@@ -18,6 +18,7 @@ using fake_api::Api;
 using fake_api::bookmark;
 using fake_api::Ending;
 using fake_api::event;
+using fake_api::Json;
 using fake_api::list;
 using fake_api::object;
 using fake_api::status;
@@ -46,7 +47,8 @@ class ReflectorTest : public testing::Test {
  protected:
   ~ReflectorTest() override { reflector_.reset(); }
 
-  void start(kube::ReflectorOptions options = {}) {
+  void start(kube::ReflectorOptions options = {},
+             std::function<void(const kube::ObjectPtr&)> on_delete = {}) {
     options.ns = "n";
     options.backoff_initial = 5ms;
     options.backoff_max = 20ms;
@@ -55,7 +57,10 @@ class ReflectorTest : public testing::Test {
     handler.on_update = [this](const kube::ObjectPtr& before, const kube::ObjectPtr& after) {
       note("update " + text(before) + " " + text(after), after, true);
     };
-    handler.on_delete = [this](const kube::ObjectPtr& o) { note("delete " + text(o), o, false); };
+    handler.on_delete = [this, on_delete](const kube::ObjectPtr& o) {
+      note("delete " + text(o), o, false);
+      if (on_delete) on_delete(o);
+    };
     reflector_ = std::make_unique<kube::Reflector>(api_.client(), kube::resources::kConfigMaps,
                                                    options, handler);
     reflector_->start();
@@ -157,6 +162,99 @@ TEST_F(ReflectorTest, PagesAreOneList) {
   EXPECT_THAT(conversation(api_.asked()), ElementsAre("list 0", "list -", "watch 10"));
 }
 
+// What the server sends beside the identity is seen by the transform alone.
+Json big(const std::string& name, int version) {
+  Json out = object(name, version);
+  out["metadata"]["managedFields"] = "large";
+  out["data"] = {{"wanted", name + std::to_string(version)}, {"bulk", std::string(1000, 'x')}};
+  return out;
+}
+
+TEST_F(ReflectorTest, TransformIsAllThatIsKeptAndTold) {
+  lists(list(10, {big("a", 1), big("b", 2)}));
+  watches(event("ADDED", big("c", 11)) + event("MODIFIED", big("a", 12)) +
+              event("DELETED", big("b", 13)) + bookmark(20),
+          Ending::kHang);
+  kube::ReflectorOptions options;
+  options.transform = [](const Json& whole) {
+    EXPECT_TRUE(whole.contains("data")) << whole.dump();  // never a bookmark, never twice
+    EXPECT_EQ(whole.value("kind", ""), "ConfigMap");
+    return Json{{"wanted", whole["data"]["wanted"]}};
+  };
+  std::vector<Json> deleted;
+  start(options, [&](const kube::ObjectPtr& last) { deleted.push_back(*last); });
+  EXPECT_THAT(settled(2, 5),
+              ElementsAre("add a@1", "add b@2", "add c@11", "update a@1 a@12", "delete b@13"));
+  EXPECT_EQ(cached(), (Lines{"a@12", "c@11"}));
+  EXPECT_EQ(
+      *reflector_->cache().get("n", "a"),
+      (Json{{"wanted", "a12"},
+            {"metadata",
+             {{"namespace", "n"}, {"name", "a"}, {"uid", "uid-a"}, {"resourceVersion", "12"}}}}));
+  reflector_->stop();
+  ASSERT_EQ(deleted.size(), 1U);
+  EXPECT_EQ(deleted[0].value("wanted", ""), "b13");
+  EXPECT_FALSE(deleted[0].contains("data"));
+}
+
+TEST_F(ReflectorTest, TransformCannotChangeWhoAnObjectIs) {
+  for (const Json& returned :
+       {Json(nullptr), Json::array(), Json{{"metadata", 5}},
+        Json{{"metadata", {{"name", "z"}, {"uid", "u"}, {"resourceVersion", 9}}}}}) {
+    reflector_.reset();
+    events_.clear();
+    lists(list(10, {big("a", 1)}));
+    watches(event("MODIFIED", big("a", 12)) + event("DELETED", big("a", 13)), Ending::kHang);
+    const std::size_t before = api_.asked().size();
+    kube::ReflectorOptions options;
+    options.transform = [&](const Json&) { return returned; };
+    start(options);
+    EXPECT_THAT(settled(before + 2, 3), ElementsAre("add a@1", "update a@1 a@12", "delete a@13"))
+        << returned.dump();
+    EXPECT_EQ(reflector_->cache().size(), 0U);
+  }
+}
+
+TEST_F(ReflectorTest, TransformedListsComeInPagesAndEachIsReducedBeforeTheNext) {
+  lists(list(10, {big("a", 1), big("b", 2)}, "p2"));
+  lists(list(10, {big("c", 3)}, "p3"));
+  lists(list(10, {big("d", 4)}));
+  api_.answer("watch", {"410 Gone", status(410, "Expired").dump()});
+  lists(list(20, {big("a", 15)}, "p2"));
+  lists(list(20, {big("d", 4)}));
+  Lines pages;  // how many pages had been asked for when each object was reduced
+  kube::ReflectorOptions options;
+  options.transform = [&](const Json& whole) {
+    pages.push_back(whole["metadata"]["name"].get<std::string>() + " " +
+                    std::to_string(api_.asked().size()));
+    return Json::object();
+  };
+  start(options);
+  EXPECT_THAT(settled(7, 7), ElementsAre("add a@1", "add b@2", "add c@3", "add d@4", testing::_,
+                                         testing::_, "update a@1 a@15"));
+  EXPECT_EQ(cached(), (Lines{"a@15", "d@4"}));
+  reflector_->stop();
+  EXPECT_THAT(pages, ElementsAre("a 1", "b 1", "c 2", "d 3", "a 5", "d 6"));
+  const auto asked = api_.asked();
+  // At version 0 the server ignores the limit: so none is named, neither first nor later.
+  EXPECT_THAT(conversation(asked), ElementsAre("list -", "list -", "list -", "watch 10", "list -",
+                                               "list -", "watch 20"));
+  for (const std::string& one : asked) {
+    if (one.starts_with("list")) {
+      EXPECT_THAT(one, HasSubstr("limit=500"));
+    }
+  }
+}
+
+TEST_F(ReflectorTest, PagesThatDoNotAdvanceAreAnError) {
+  for (int i = 0; i < 3; ++i)
+    lists(list(10, {object("a", 1)}, "same"));
+  start();
+  EXPECT_TRUE(eventually([&] { return !reflector_->last_error().empty(); }));
+  EXPECT_FALSE(reflector_->has_synced());
+  EXPECT_THAT(events(), IsEmpty());
+}
+
 TEST_F(ReflectorTest, WatchThatEndsGoesOnWhereItStopped) {
   lists(list(10, {object("a", 3)}));
   watches(event("MODIFIED", object("a", 11)));
@@ -208,7 +306,7 @@ TEST_F(ReflectorTest, GoneRelistsAndTellsTheDifference) {
     EXPECT_EQ(Lines(got.begin(), got.begin() + 4),
               (Lines{"add a@3", "add b@4", "add c@5", "add d@6"}));
     EXPECT_EQ(Lines(got.begin() + 4, got.end()),
-              (Lines{"delete c@5", "update b@4 b@21", "delete d@6", "add d@22", "add e@23",
+              (Lines{"delete c@30", "update b@4 b@21", "delete d@6", "add d@22", "add e@23",
                      "update e@23 e@31"}));
     EXPECT_EQ(cached(), (Lines{"a@3", "b@21", "d@22", "e@31"}));
     const auto asked = api_.asked();

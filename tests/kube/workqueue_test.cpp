@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <random>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -10,6 +13,7 @@
 namespace {
 
 using namespace std::chrono_literals;
+using kube::Priority;
 using kube::WorkQueue;
 using kube::WorkQueueOptions;
 using Clock = std::chrono::steady_clock;
@@ -278,6 +282,96 @@ TEST(WorkQueueTest, NoKeyIsLostOrWithTwoWorkersAtATime) {
   queue.shut_down();
   for (auto& worker : workers)
     worker.join();
+}
+
+std::vector<std::string> drain(WorkQueue& queue, std::size_t count) {
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < count; ++i) {
+    out.push_back(queue.get({}).value_or("none"));
+    queue.done(out.back());
+  }
+  return out;
+}
+
+TEST(WorkQueueOrder, NamespacesTakeTurns) {
+  WorkQueue queue;
+  for (const char* key : {"a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "c/1"})
+    queue.add(key);
+  EXPECT_EQ(drain(queue, 7),
+            (std::vector<std::string>{"a/1", "b/1", "c/1", "a/2", "b/2", "a/3", "a/4"}));
+}
+
+TEST(WorkQueueOrder, FreshChangesGoFirstAndRoutineStillMoves) {
+  WorkQueue queue;
+  queue.add("a/routine", Priority::kRoutine);
+  queue.add("a/raised", Priority::kRoutine);
+  for (int i = 0; i < 20; ++i)
+    queue.add("b/" + std::to_string(i));
+  queue.add("a/raised");
+  const auto order = drain(queue, 22);
+  const auto place = [&](const std::string& key) {
+    return std::ranges::find(order, key) - order.begin();
+  };
+  EXPECT_EQ(place("a/raised"), 1) << "it takes its namespace's first turn";
+  EXPECT_EQ(place("a/routine"), 8) << "after eight fresh ones";
+  EXPECT_EQ(queue.size(), 0U);
+}
+
+TEST(WorkQueueOrder, AKeyRaisedWhileItWaitsOrRunsComesOnce) {
+  WorkQueue queue;
+  queue.add("a/1", Priority::kRoutine);
+  queue.add("a/1");
+  EXPECT_EQ(queue.size(), 1U);
+  EXPECT_EQ(queue.get({}), "a/1");
+  queue.add("a/1", Priority::kRoutine);
+  queue.add("a/1");
+  EXPECT_EQ(queue.size(), 0U) << "it is being processed";
+  queue.done("a/1");
+  EXPECT_EQ(queue.size(), 1U);
+  EXPECT_EQ(drain(queue, 1), std::vector<std::string>{"a/1"});
+  EXPECT_EQ(queue.size(), 0U);
+  EXPECT_EQ(queue.snapshot().routine + queue.snapshot().fresh, 0U);
+}
+
+TEST(WorkQueueRate, RetriesOfAllKeysTogetherAreLimited) {
+  WorkQueueOptions options;
+  options.backoff_base = std::chrono::milliseconds(1);
+  options.rate_per_second = 0.01;
+  options.burst = 3;
+  WorkQueue queue(options);
+  for (int i = 0; i < 5; ++i)
+    queue.add_rate_limited("a/" + std::to_string(i));
+  const auto held = queue.snapshot();
+  ASSERT_GE(held.delayed.size(), 2U);
+  const auto& last = held.delayed.back();
+  EXPECT_EQ(last.key, "a/4");
+  EXPECT_GT(last.due, std::chrono::seconds(150)) << "two tokens at a hundred seconds each";
+  EXPECT_LE(last.due, std::chrono::seconds(200));
+  EXPECT_EQ(last.failures, 1U);
+  // The first three come by their own back-off alone.
+  for (int i = 0; i < 3; ++i)
+    EXPECT_TRUE(queue.get({}).has_value());
+}
+
+TEST(WorkQueueSnapshotTest, TellsWhatWaitsRunsAndIsDelayed) {
+  WorkQueue queue;
+  queue.add("a/1");
+  queue.add("a/2");
+  queue.add("b/1", Priority::kRoutine);
+  queue.add_after("a/3", std::chrono::hours(1));
+  EXPECT_EQ(queue.get({}), "a/1");
+  const auto seen = queue.snapshot();
+  EXPECT_EQ(seen.fresh, 1U);
+  EXPECT_EQ(seen.routine, 1U);
+  EXPECT_EQ(seen.delayed_total, 1U);
+  ASSERT_EQ(seen.processing.size(), 1U);
+  EXPECT_EQ(seen.processing[0].key, "a/1");
+  EXPECT_EQ(queue.stuck(std::chrono::hours(1)), "");
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  EXPECT_EQ(queue.stuck(std::chrono::milliseconds(1)), "a/1");
+  queue.done("a/1");
+  EXPECT_EQ(queue.stuck(std::chrono::milliseconds(0)), "");
+  EXPECT_EQ(queue.snapshot(0).delayed.size(), 0U);
 }
 
 }  // namespace

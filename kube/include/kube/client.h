@@ -44,7 +44,7 @@ struct Resource {
 namespace resources {
 extern const Resource kPods, kServices, kSecrets, kConfigMaps, kServiceAccounts, kNamespaces,
     kNodes, kEvents /* events.k8s.io/v1 */, kEndpointSlices, kNetworkPolicies, kLeases,
-    kValidatingWebhookConfigurations, kCustomResourceDefinitions;
+    kValidatingWebhookConfigurations, kMutatingWebhookConfigurations, kCustomResourceDefinitions;
 }
 
 struct ListOptions {
@@ -95,7 +95,15 @@ struct ApplyOptions {
   bool dry_run = false;
 };
 
+struct CreateOptions {
+  std::string field_manager;
+  bool dry_run = false;
+};
+
 enum class PatchType { kJson, kMerge, kStrategicMerge };
+
+// What stands between a client and its transport; called once for each transport.
+using TransportWrap = std::function<std::shared_ptr<Transport>(std::shared_ptr<Transport>)>;
 
 // Thread-safe. Each call has its deadline (`call_deadline`); `stop` ends it early. 429 and 503 with
 // Retry-After are returned as errors with `retry_after` set: the caller decides. A malformed body
@@ -111,10 +119,11 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   enum class TransportKind { kCpprest, kBeast };
-  // The usual way: transports made from `config`.
+  // The usual way: transports made from `config`, and given to `wrap` where there is one.
   [[nodiscard]] static std::unique_ptr<Client> connect(
       Config config, TransportKind kind = TransportKind::kCpprest,
-      std::chrono::milliseconds call_deadline = std::chrono::seconds(30));
+      std::chrono::milliseconds call_deadline = std::chrono::seconds(30),
+      const TransportWrap& wrap = nullptr);
 
   [[nodiscard]] const Config& config() const;
 
@@ -133,7 +142,13 @@ class Client {
                                    const std::function<bool(WatchEvent)>& on_event,
                                    std::stop_token stop) const;
   [[nodiscard]] Result<Json> create(const Resource& resource, std::string_view ns,
-                                    const Json& object, std::stop_token stop = {}) const;
+                                    const Json& object, std::stop_token stop = {},
+                                    std::string_view field_manager = "") const;
+  // The same where the object was written by a person: a field that the server does not know, or
+  // that is given twice, is a 400 (fieldValidation=Strict) and not left out.
+  [[nodiscard]] Result<Json> create_strictly(const Resource& resource, std::string_view ns,
+                                             const Json& object, const CreateOptions& options = {},
+                                             std::stop_token stop = {}) const;
   // PUT; optimistic concurrency by metadata.resourceVersion.
   [[nodiscard]] Result<Json> update(const Resource& resource, std::string_view ns,
                                     std::string_view name, const Json& object,
@@ -154,6 +169,11 @@ class Client {
   // Any other GET (e.g. /version, /readyz, pod logs); returns the body of a 2xx.
   [[nodiscard]] Result<std::string> get_raw(std::string_view target,
                                             std::stop_token stop = {}) const;
+  // The same for a body that goes on (a pod's log with follow=true): its pieces go to `sink` as
+  // they come, until it ends or `sink` returns false (both success). `idle` is the longest silence.
+  [[nodiscard]] Result<void> stream_raw(std::string_view target, const Transport::ChunkSink& sink,
+                                        std::chrono::milliseconds idle,
+                                        std::stop_token stop = {}) const;
 
  private:
   struct Impl;

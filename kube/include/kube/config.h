@@ -4,13 +4,34 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
 #include <string>
+#include <vector>
 
 #include <kube/transport.h>
 
 namespace kube {
+
+// Credentials that do not last: a program gives them. Thread-safe.
+class Credentials {
+ public:
+  Credentials() = default;
+  Credentials(const Credentials&) = delete;
+  Credentials& operator=(const Credentials&) = delete;
+  virtual ~Credentials() = default;
+
+  // Makes bearer_token and tls_material of the Config give what holds now, and says which that is.
+  // At once while it lasts; else it takes as long as the program does, a minute at most where
+  // nobody is asked anything.
+  [[nodiscard]] virtual Result<std::uint64_t> obtain(const std::stop_token& stop) = 0;
+  // The server has answered 401 to those: the next obtain() gives others.
+  virtual void refuse(std::uint64_t which) = 0;
+};
 
 struct Config {
   std::string server;       // https://HOST:PORT, maybe with a path prefix
@@ -22,14 +43,25 @@ struct Config {
   // The bearer token now ("" where none): in a cluster re-read from its file at most once a minute.
   // Thread-safe.
   std::function<std::string()> bearer_token;
+  // Where there is one, Client and Attachment ask it before each request, and after a 401 once
+  // more.
+  std::shared_ptr<Credentials> credentials;
+  std::optional<Proxy> proxy;
+  bool compression = true;  // answers may come compressed
 };
 
-// Reads one kubeconfig (clusters, users with client certificate, token or tokenFile, by data or by
-// path). `context` empty: the current one. Files are read again at most once a minute of `now`
-// (empty: the steady clock); the last good content stays while the new one is unreadable or half
-// rotated. What is not supported and would change who we are or where we connect is refused by
-// name: exec, auth-provider, username, password, as*, proxy-url. Errors name the file and the
-// field.
+// Reads kubeconfigs as kubectl merges them: the first file that has an entry, or a current-context,
+// has it whole; one that is not there is passed over where there are several; paths in a file are
+// relative to it. `context` empty: the current one. A user is a client certificate, token or
+// tokenFile, by data or by path, an exec credential plugin, or the id-token of auth-provider oidc
+// while it holds. Files are read again at most once a minute of `now` (empty: the steady clock);
+// the last good content stays while the new one is unreadable or half rotated. HTTPS_PROXY and
+// NO_PROXY count where the cluster has no proxy-url. What is not supported and would change who we
+// are or where we connect is refused by name: username, password, as*, other auth-providers,
+// proxies that are not http://. Errors name the file, the field and the fix.
+[[nodiscard]] Result<Config> load_kubeconfig(
+    const std::vector<std::filesystem::path>& files, const std::string& context = "",
+    std::function<std::chrono::steady_clock::time_point()> now = {});
 [[nodiscard]] Result<Config> load_kubeconfig(
     const std::filesystem::path& file, const std::string& context = "",
     std::function<std::chrono::steady_clock::time_point()> now = {});
@@ -41,7 +73,7 @@ struct Config {
     std::function<std::chrono::steady_clock::time_point()> now = {});
 
 // `explicit_file` if not empty, else the pod's account if KUBERNETES_SERVICE_HOST is set, else
-// $KUBECONFIG (first entry), else ~/.kube/config.
+// the files of $KUBECONFIG, else ~/.kube/config.
 [[nodiscard]] Result<Config> load_config(const std::filesystem::path& explicit_file = {},
                                          const std::string& context = "");
 

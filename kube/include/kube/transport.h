@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -44,6 +45,16 @@ struct TlsMaterial {
   std::string key;
 };
 
+// An HTTP proxy that is asked to CONNECT to the server.
+struct Proxy {
+  std::string host;
+  std::string port;
+  std::string authorization;  // the Proxy-Authorization header; "" for none
+
+  // HOST:PORT, for messages.
+  [[nodiscard]] std::string authority() const;
+};
+
 struct TransportOptions {
   std::string
       base_url;  // https://HOST:PORT or http://HOST:PORT (http: loopback and tests only), no path
@@ -51,7 +62,11 @@ struct TransportOptions {
   std::function<TlsMaterial()> tls_material;  // asked on each new connection, so that rotated files
                                               // are picked up; thread-safe
   bool insecure_skip_verify = false;          // kubeconfig's insecure-skip-tls-verify
-  std::size_t max_response_bytes = 64 * 1024 * 1024;
+  bool plain_http_anywhere = false;  // Beast only, where no credential goes: http:// to any host
+  std::size_t max_response_bytes = 64 * 1024 * 1024;  // decoded
+  std::optional<Proxy> proxy;                         // Beast only; not for http://
+  // send() asks for gzip. Beast only: elsewhere a compressed answer is an error.
+  bool accept_gzip = false;
   // Name look-up, connection and handshake together. Beast only: cpprestsdk does not tell when it
   // is connected, so there the request's deadline alone counts.
   std::chrono::milliseconds connect_timeout{10'000};
@@ -59,12 +74,12 @@ struct TransportOptions {
 
 // Thread-safe. A request whose shape is wrong (a line break in a header, a target that does not
 // begin with one /, a header that the transport sets itself) is refused as MalformedResponse before
-// anything is sent. No compression is asked for, and a compressed answer is refused. Redirects are
-// never followed (a 3xx is returned as it is), so no credential leaves for another host. A request
-// that failed on a pooled connection before any byte of the response came (cpprestsdk: before its
-// header was whole) is tried once more on a fresh one if its method is GET, HEAD, PUT or DELETE;
-// never POST or PATCH. A pooled connection
-// that is seen to have ended is thrown away before anything is written.
+// anything is sent. No compression is asked for unless the options say so, and a compressed answer
+// that was not asked for is refused. Redirects are never followed (a 3xx is returned as it is), so
+// no credential leaves for another host. A request that failed on a pooled connection before any
+// byte of the response came (cpprestsdk: before its header was whole) is tried once more on a fresh
+// one if its method is GET, HEAD, PUT or DELETE; never POST or PATCH. A pooled connection that is
+// seen to have ended is thrown away before anything is written.
 class Transport {
  public:
   // Called on the calling thread's behalf (maybe on another thread, never two at once) with each
@@ -91,7 +106,7 @@ class Transport {
 
 // A bad `base_url` is an error of every call, not of these two.
 // cpprestsdk's http_client behind guards (archived upstream: speaks to the API server only). It
-// cannot resolve an IPv6 literal: for one, Beast is returned.
+// cannot resolve an IPv6 literal nor go through a proxy: for these, Beast is returned.
 [[nodiscard]] std::unique_ptr<Transport> make_cpprest_transport(TransportOptions options);
 // Boost.Beast: for every host that a user names, and able to replace the former.
 [[nodiscard]] std::unique_ptr<Transport> make_beast_transport(TransportOptions options);
