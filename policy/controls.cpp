@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include <policy/guards.h>
+
 namespace palisade::policy {
 
 std::span<const Control> controls() {
@@ -25,22 +27,34 @@ std::span<const Control> controls() {
       c::selinux,
       c::no_sysctls,
       c::no_windows_host_process,
+      c::linux_only,
+      c::no_runtime_annotations,
       c::volume_types,
       c::sized_empty_dirs,
       c::no_block_devices,
+      c::no_device_claims,
+      c::no_mount_propagation,
       c::no_service_account_token,
       c::no_secret_in_env,
       c::no_llm_key_by_value,
       c::resource_limits,
       c::bounded_lifetime,
+      c::image_source,
+      c::runtime_class,
+      c::no_node_name,
+      c::fair_scheduling,
+      c::known_fields,
+      c::deny_all_network,
   };
   return kTable;
 }
 
 const Control* find_control(std::string_view id) {
-  const auto table = controls();
-  const auto found = std::ranges::find(table, id, &Control::id);
-  return found == table.end() ? nullptr : &*found;
+  for (const auto table : {controls(), guards()}) {
+    const auto found = std::ranges::find(table, id, &Control::id);
+    if (found != table.end()) return &*found;
+  }
+  return nullptr;
 }
 
 }  // namespace palisade::policy

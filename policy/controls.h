@@ -31,5 +31,15 @@ extern const Control bounded_lifetime;
 extern const Control sized_empty_dirs;
 extern const Control no_secret_in_env;
 extern const Control no_llm_key_by_value;
+extern const Control no_node_name;
+extern const Control image_source;
+extern const Control runtime_class;
+extern const Control deny_all_network;
+extern const Control known_fields;
+extern const Control fair_scheduling;
+extern const Control no_device_claims;
+extern const Control no_mount_propagation;
+extern const Control linux_only;
+extern const Control no_runtime_annotations;
 
 }  // namespace palisade::policy::table

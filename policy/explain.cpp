@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <policy/policy.h>
 
 namespace palisade::policy {
@@ -16,7 +18,8 @@ void append_safe(std::string& out, std::string_view text) {
     };
     if (byte < 0x20 || byte == 0x7F) {
       out += '?';
-    } else if (byte == 0xC2 && next(1) >= 0x80 && next(1) < 0xA0) {  // C1 controls
+    } else if ((byte == 0xC2 && next(1) >= 0x80 && next(1) < 0xA0) ||  // C1 controls
+               (byte == 0xD8 && next(1) == 0x9C)) {                    // Arabic letter mark
       out += '?';
       i += 1;
     } else if (byte == 0xE2 && ((next(1) == 0x80 && next(2) >= 0x8E && next(2) <= 0xAE) ||
@@ -48,6 +51,16 @@ void append_line(std::string& out, const Finding& finding) {
 }
 
 }  // namespace
+
+std::string shown(std::string_view text, std::size_t most) {
+  std::string out;
+  std::size_t end = std::min(most, text.size());
+  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U)
+    --end;
+  append_safe(out, text.substr(0, end));
+  if (end < text.size()) out += "...";
+  return out;
+}
 
 std::string explain(std::span<const Finding> findings) {
   if (findings.empty()) return "no problems";

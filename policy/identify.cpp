@@ -1,6 +1,9 @@
-// What counts as an Aider pod. Whoever tries hard enough disguises any of these (a copied and
-// renamed program, an encoded argument): a namespace that must not depend on it enforces all pods.
+// What counts as an Aider pod, and how far disguises are seen through; docs/identification.md says
+// it for people. Whoever tries hard enough disguises any of these (a renamed program, a script from
+// elsewhere): a namespace that must not depend on it enforces all pods.
 #include <algorithm>
+#include <array>
+#include <cstdint>
 
 #include "command_lines.h"
 #include "pod_view.h"
@@ -58,6 +61,9 @@ bool word_runs_aider(std::string_view word) {
     const std::string_view folder = word.substr(0, slash);
     if (equals_folded(folder.substr(folder.rfind('/') + 1), kAider)) return true;
   }
+  // Its sources: git+https://github.com/Aider-AI/aider/archive/main.zip
+  if (slash != std::string_view::npos && find_folded(word, "/aider-ai/") != std::string_view::npos)
+    return true;
   // -maider, and with other short options before it: -Imaider
   if (word.size() > 2 && word[0] == '-' && word[1] != '-') {
     std::size_t at = 1;
@@ -69,8 +75,8 @@ bool word_runs_aider(std::string_view word) {
   return false;
 }
 
-// One element of a command line: a word, or a shell's whole script.
-bool runs_aider(std::string_view text) {
+// A word, or a shell's whole script, as it stands.
+bool names_program(std::string_view text) {
   // Nearly every text ends here, without being cut into words.
   if (find_folded(text, kAider) == std::string_view::npos) return false;
   std::size_t at = 0;
@@ -82,6 +88,186 @@ bool runs_aider(std::string_view text) {
       ++end;
     if (end > at && word_runs_aider(text.substr(at, end - at))) return true;
     at = end;
+  }
+  return false;
+}
+
+constexpr std::size_t kMaxUndone = 256 * 1024;
+constexpr int kMaxLayers = 3;  // of quotes, references and base64 inside each other
+
+// How much of a pod is unquoted, resolved and decoded, in bytes and look-ups: its author must not
+// choose how long a review takes.
+class Budget {
+ public:
+  // As many of `wanted` as are left.
+  std::size_t take(std::size_t wanted) {
+    const std::size_t given = std::min(wanted, left_);
+    left_ -= given;
+    return given;
+  }
+
+ private:
+  std::size_t left_ = kMaxUndone;
+};
+
+// What a text has that may hide the word. Base64 of the word in any case, at any place, has two
+// capitals in at least seven characters.
+struct Marks {
+  bool quotes = false;
+  bool references = false;
+  bool base64 = false;
+};
+
+std::int8_t base64_value(char c) {
+  if (c >= 'A' && c <= 'Z') return static_cast<std::int8_t>(c - 'A');
+  if (c >= 'a' && c <= 'z') return static_cast<std::int8_t>(c - 'a' + 26);
+  if (digit(c)) return static_cast<std::int8_t>(c - '0' + 52);
+  if (c == '+' || c == '-') return 62;
+  if (c == '/' || c == '_') return 63;
+  return -1;
+}
+
+// Line feeds may wrap it.
+bool base64_character(char c) {
+  return base64_value(c) >= 0 || c == '\n' || c == '\r';
+}
+
+constexpr std::size_t kShortestBase64 = 7;
+constexpr int kFewestCapitals = 2;
+
+Marks marks_of(std::string_view text) {
+  Marks out;
+  std::size_t run = 0;
+  int capitals = 0;
+  for (const char c : text) {
+    if (!base64_character(c)) {
+      run = 0;
+      capitals = 0;
+      out.quotes = out.quotes || c == '\'' || c == '"' || c == '\\';
+      out.references = out.references || c == '$';
+      continue;
+    }
+    ++run;
+    if (c >= 'A' && c <= 'Z') ++capitals;
+    out.base64 = out.base64 || (run >= kShortestBase64 && capitals >= kFewestCapitals);
+  }
+  return out;
+}
+
+// ai''der and a\ider are aider to a shell.
+std::string unquoted(std::string_view text, Budget& budget) {
+  std::string out;
+  for (const char c : text.substr(0, budget.take(text.size()))) {
+    if (c != '\'' && c != '"' && c != '\\') out += c;
+  }
+  return out;
+}
+
+// The bytes behind `text`, whose characters are Base64's or line feeds.
+std::string decoded(std::string_view text) {
+  std::string out;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    const std::int8_t value = base64_value(c);
+    if (value < 0) continue;
+    bits = (bits << 6U | static_cast<std::uint32_t>(value)) & 0xFFFFU;
+    count += 6;
+    if (count >= 8) {
+      count -= 8;
+      out += static_cast<char>(bits >> static_cast<unsigned>(count) & 0xFFU);
+    }
+  }
+  return out;
+}
+
+// The container's literal variables, which the kubelet puts for $(NAME) and a shell for $NAME.
+class Variables {
+ public:
+  explicit Variables(const Container& container) : list_(container.env.list()) {}
+  [[nodiscard]] std::size_t size() const { return list_.present() ? list_.value.size() : 0; }
+
+  [[nodiscard]] std::string_view value(std::string_view name) const {
+    std::string_view out;
+    if (!list_.present()) return out;
+    for (const simdjson::dom::element variable : list_.value) {
+      std::string_view own;
+      if (variable["name"].get(own) == simdjson::SUCCESS && own == name) {
+        if (variable["value"].get(out) != simdjson::SUCCESS) out = {};
+      }
+    }
+    return out;
+  }
+
+ private:
+  Read<simdjson::dom::array> list_;
+};
+
+// $(NAME), ${NAME} and $NAME by their values; what is set nowhere is nothing. Anything else after a
+// $, such as a command of the shell's, stays.
+std::string resolved(std::string_view text, const Variables& variables, Budget& budget) {
+  constexpr std::size_t kLongestName = 256;
+  text = text.substr(0, budget.take(text.size()));
+  std::string out;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    if (text[at] != '$') {
+      out += text[at++];
+      continue;
+    }
+    std::size_t from = at + 1;
+    const char open = from < text.size() ? text[from] : '\0';
+    const char close = open == '(' ? ')' : open == '{' ? '}' : '\0';
+    if (close != '\0') ++from;
+    std::size_t to = from;
+    const auto in_name = [&](char c) {
+      return letter(c) || digit(c) || c == '_' || (close == ')' && (c == '.' || c == '-'));
+    };
+    while (to < text.size() && to - from < kLongestName && in_name(text[to]))
+      ++to;
+    const bool closed = close == '\0' || (to < text.size() && text[to] == close);
+    if (to == from || !closed) {
+      out += text[at++];
+      continue;
+    }
+    if (budget.take(variables.size()) < variables.size()) break;
+    const std::string_view value = variables.value(text.substr(from, to - from));
+    out += value.substr(0, budget.take(value.size()));
+    at = to + (close == '\0' ? 0 : 1);
+  }
+  return out;
+}
+
+// One element of a command line, disguised or not.
+// NOLINTNEXTLINE(misc-no-recursion): kMaxLayers deep.
+bool runs_aider(std::string_view text, const Variables& variables, Budget& budget,
+                int layers = kMaxLayers) {
+  if (names_program(text)) return true;
+  const Marks marks = marks_of(text);
+  if (layers == 0) return false;
+  if (marks.references) {
+    const std::string plain = resolved(text, variables, budget);
+    if (plain != text && runs_aider(plain, variables, budget, layers - 1)) return true;
+  }
+  if (marks.quotes && runs_aider(unquoted(text, budget), variables, budget, layers - 1))
+    return true;
+  if (!marks.base64) return false;
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t end = at;
+    int capitals = 0;
+    while (end < text.size() && base64_character(text[end])) {
+      if (text[end] >= 'A' && text[end] <= 'Z') ++capitals;
+      ++end;
+    }
+    if (end - at >= kShortestBase64 && capitals >= kFewestCapitals) {
+      // A path or an option may stand before it without a gap: each of the four alignments.
+      for (std::size_t shift = 0; shift < 4; ++shift) {
+        const std::string_view word = text.substr(at + shift, end - at - shift);
+        const std::string plain = decoded(word.substr(0, budget.take(word.size())));
+        if (runs_aider(plain, variables, budget, layers - 1)) return true;
+      }
+    }
+    at = end + 1;
   }
   return false;
 }
@@ -101,43 +287,69 @@ bool image_names_aider(std::string_view image) {
       image.remove_prefix(slash + 1);
     }
   }
-  return find_folded(image, kAider) != std::string_view::npos;
+  // The word, or one that begins with it (aider-full, aiderbot); not one that only holds it
+  // (raider), and not first aiders.
+  for (std::size_t at = find_folded(image, kAider); at != std::string_view::npos;) {
+    const std::string_view rest = image.substr(at + kAider.size());
+    const bool begins = at == 0 || !letter(image[at - 1]);
+    const bool plural =
+        !rest.empty() && fold(rest[0]) == 's' && (rest.size() == 1 || !letter(rest[1]));
+    if (begins && !plural) return true;
+    const std::size_t next = find_folded(rest, kAider);
+    at = next == std::string_view::npos ? next : at + kAider.size() + next;
+  }
+  return false;
 }
 
-std::string_view container_reason(const Container& container) {
+bool names_variable(const simdjson::simdjson_result<simdjson::dom::element>& name) {
+  constexpr std::string_view kVariable = "AIDER_";
+  std::string_view text;
+  return name.get(text) == simdjson::SUCCESS && starts_with_folded(text, kVariable);
+}
+
+std::string_view container_reason(const Container& container, Budget& budget) {
   if (image_names_aider(container.image.text().value)) {
     return "aider is in the path of an image";
   }
+  const Variables variables(container);
   bool runs = false;
   each_command_line(container, [&](const Node& words) {
     const auto list = words.list();
     if (!list.present()) return;
     for (const simdjson::dom::element word : list.value) {
       std::string_view text;
-      if (!runs && word.get(text) == simdjson::SUCCESS) runs = runs_aider(text);
+      if (!runs && word.get(text) == simdjson::SUCCESS) runs = runs_aider(text, variables, budget);
     }
   });
   if (runs) return "a command line runs aider";
 
-  constexpr std::string_view kVariable = "AIDER_";
   if (const auto env = container.env.list(); env.present()) {
     for (const simdjson::dom::element variable : env.value) {
-      std::string_view name;
-      if (variable["name"].get(name) == simdjson::SUCCESS && starts_with_folded(name, kVariable)) {
-        return "an AIDER_* variable is set";
+      if (names_variable(variable["name"])) return "an AIDER_* variable is set";
+      const auto from = variable["valueFrom"];
+      if (names_variable(from["configMapKeyRef"]["key"]) ||
+          names_variable(from["secretKeyRef"]["key"])) {
+        return "an AIDER_* variable is read";
       }
     }
   }
   if (const auto sources = container.env_from.list(); sources.present()) {
     for (const simdjson::dom::element source : sources.value) {
-      std::string_view prefix;
-      if (source["prefix"].get(prefix) == simdjson::SUCCESS &&
-          starts_with_folded(prefix, kVariable)) {
-        return "AIDER_* variables are set";
-      }
+      if (names_variable(source["prefix"])) return "AIDER_* variables are set";
     }
   }
   return {};
+}
+
+// An image can also be mounted.
+bool mounts_aider(const Node& volumes) {
+  const auto list = volumes.list();
+  if (!list.present()) return false;
+  return std::ranges::any_of(list.value, [](const simdjson::dom::element volume) {
+    std::string_view reference;
+    return volume["image"]["reference"].get(reference) == simdjson::SUCCESS &&
+           image_names_aider(reference);
+  });
 }
 
 // A label counts whatever its value is: null is an empty one to Kubernetes.
@@ -174,11 +386,15 @@ std::string agent_reason(simdjson::dom::element pod) {
   if (const auto reason = label_reason(view.metadata()); !reason.empty())
     return std::string(reason);
   if (owned_by_workspace(view.metadata())) return "an AgentWorkspace owns it";
+  // Nobody's: a list that nobody looks through would hide whatever is in it.
+  if (view.crowded()) return "it has too many containers to look through";
+  Budget budget;
   for (const Container& container : view.containers()) {
-    if (const auto reason = container_reason(container); !reason.empty()) {
+    if (const auto reason = container_reason(container, budget); !reason.empty()) {
       return std::string(reason);
     }
   }
+  if (mounts_aider(view.volumes())) return "aider is in the path of an image that is mounted";
   return {};
 }
 

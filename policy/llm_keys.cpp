@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
+
+#include "cel.h"
 
 namespace palisade::policy {
 namespace {
@@ -147,7 +150,113 @@ bool opens_quoted_key(std::string_view word, std::string_view after) {
   return names_key(without_dashes(word)) || key_flag(word);
 }
 
+// Of CEL's regular expressions, all in lower case: what cuts words, and what does not.
+constexpr std::string_view kCutClass = "[ \\t\\r\\n\"';&|(){}`<>,]";
+constexpr std::string_view kNoCutClass = "[^ \\t\\r\\n\"';&|(){}`<>,]";
+constexpr std::string_view kInName = "[^= \\t\\r\\n\"';&|(){}`<>,]";
+
+// A name of the tables as a pattern: openai[-_]api[-_]key.
+std::string name_pattern(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    if (c == '_') {
+      out += "[-_]";
+    } else {
+      out += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    }
+  }
+  return out;
+}
+
+// names_key() as a pattern; `any` is what may stand before the endings.
+std::string names_key_pattern(std::string_view any) {
+  std::string bare;
+  std::string parted;
+  for (const std::string_view ending : kKeyEndings) {
+    std::string& list = ending == "API_KEY" || ending == "APIKEY" ? bare : parted;
+    list += (list.empty() ? "" : "|") + name_pattern(ending);
+  }
+  std::string vendors;
+  for (const std::string_view vendor : kTokenVendors)
+    vendors += (vendors.empty() ? "" : "|") + name_pattern(vendor);
+  const std::string before(any);
+  return "(?:" + before + "*(?:" + bare + ")|(?:" + before + "*[-_])?(?:" + parted +
+         ")|(?:aider[-_])?(?:" + vendors + ")(?:[-_]" + before + "*)?[-_](?:token|key))";
+}
+
+// key_flag() as a pattern: each flag to its shortest, or a name that says so.
+std::string key_flag_pattern(std::string_view any) {
+  std::string out = "--+(?:" + names_key_pattern(any);
+  for (const Flag& flag : kFlags) {
+    std::string rest;
+    for (std::size_t i = flag.name.size(); i > flag.least; --i)
+      rest = "(?:" + name_pattern(flag.name.substr(i - 1, 1)) + rest + ")?";
+    out += "|" + name_pattern(flag.name.substr(0, flag.least)) + rest;
+  }
+  return out + ")";
+}
+
+// key_value() of a CEL text in lower case.
+std::string cel_key_value(const std::string& value) {
+  std::vector<std::string> placeholders{""};
+  for (const std::string_view word : kPlaceholders) {
+    placeholders.emplace_back(word);
+    placeholders.push_back("sk" + std::string(word));
+  }
+  const std::string no_cut(kNoCutClass);
+  return "[" + value + "].map(x, x.find(" + cel::text("(?s)" + no_cut + "(?:.*" + no_cut + ")?") +
+         ")).map(x, x.matches('(?s)^[^=]*=.*[^=]') ? x.substring(x.indexOf('=') + 1) : x)"
+         ".exists(x, !x.startsWith('$') && !(size(x) <= 32 && x.replace('-', '').replace('_', '')"
+         ".replace('<', '').replace('>', '').replace(' ', '') in " +
+         cel::list(placeholders) + "))";
+}
+
 }  // namespace
+
+// The API server counts what an expression costs: a text is searched for what looks like a name
+// with short patterns, and only what they find is held against the long ones.
+std::string cel_gives_key(std::string_view text) {
+  const std::string cut(kCutClass);
+  const std::string no_cut(kNoCutClass);
+  const std::string name = names_key_pattern(kInName);
+  const std::string flag = key_flag_pattern(kInName);
+  const std::string namelike = std::string(kInName) + "*(?:key|token|bedrock)";
+  const std::string flaglike =
+      "--+(?:" + namelike + "|openai[-_]api[-_]ke?|ant[-_a-z]*|api[-_a-z]*)";
+  // NAME=KEY and --flag=KEY: the value is what follows the first =, but for one that begins the
+  // match.
+  const std::string equals =
+      "(?:^|=|" + cut + ")(?:" + namelike + "|" + flaglike + ")=" + no_cut + "+";
+  const std::string equals_name = "^(?:=|" + cut + ")?(?:-*" + name + "|" + flag + ")=";
+  // --flag KEY and NAME="KEY": the value is the last word.
+  const std::string words = "(?:^|" + cut + ")(?:" + flaglike + cut + "+|(?:" + namelike + "|" +
+                            flaglike + ")=[\"']" + cut + "*)" + no_cut + "+";
+  const std::string words_name =
+      "^" + cut + "?(?:" + flag + cut + "|(?:-*" + name + "|" + flag + ")=[\"'])";
+  std::string look;
+  std::size_t shortest = 64;
+  for (const Prefix& prefix : kPrefixes) {
+    look += (look.empty() ? "" : "|") + std::string(prefix.text) + "[-_0-9A-Za-z]{" +
+            std::to_string(prefix.rest) + "}";
+    shortest = std::min(shortest, prefix.text.size() + prefix.rest);
+  }
+  const std::string given(text);
+  return "(" + given + ".findAll(" + cel::text("[-_0-9A-Za-z]{" + std::to_string(shortest) + ",}") +
+         ").exists(r, r.matches(" + cel::text("^(?:" + look + ")") + ")) || [" + given +
+         ".lowerAscii()].exists(t, t.matches('key|token|--[-]*(?:api|ant|openai)') && (t.findAll(" +
+         cel::text(equals) + ").exists(m, m.matches(" + cel::text(equals_name) + ") && " +
+         cel_key_value("m.substring(m.indexOf('=', 1) + 1)") + ") || t.findAll(" +
+         cel::text(words) + ").exists(m, m.matches(" + cel::text(words_name) + ") && " +
+         cel_key_value("m.find(" + cel::text(no_cut + "+$") + ")") + "))))";
+}
+
+std::string cel_variable_gives_key(std::string_view name, std::string_view value) {
+  const std::string given(value);
+  return "(" + given + " != '' && ([" + std::string(name) +
+         ".lowerAscii()].exists(n, n.matches('(?:key|token|bedrock)$') && n.matches(" +
+         cel::text("(?s)^" + names_key_pattern(".") + "$") + ")) && " +
+         cel_key_value(given + ".lowerAscii()") + " || " + cel_gives_key(value) + "))";
+}
 
 bool names_key(std::string_view name) {
   if (std::ranges::any_of(kKeyEndings, [&](std::string_view ending) {

@@ -1,6 +1,7 @@
 // What gives a key away: the name of a variable or flag, or the look of a value.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace palisade::policy {
@@ -23,5 +24,10 @@ namespace palisade::policy {
 
 // Whether a text has a vendor's key anywhere in it: sk-..., AIza..., hf_...
 [[nodiscard]] bool looks_like_key(std::string_view text);
+
+// The same for CEL: expressions that hold where a text gives a key. `text` is a CEL expression of a
+// string; `name` and `value` are those of a variable.
+[[nodiscard]] std::string cel_gives_key(std::string_view text);
+[[nodiscard]] std::string cel_variable_gives_key(std::string_view name, std::string_view value);
 
 }  // namespace palisade::policy

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include <policy/json_text.h>
+
 namespace palisade::policy {
 namespace {
 
@@ -38,7 +40,12 @@ void shorten(std::string& text, std::size_t limit) {
 void append_quoted_key(std::string& out, std::string_view key) {
   constexpr std::string_view kHex = "0123456789abcdef";
   out += "[\"";
-  for (const char c : key.substr(0, 253)) {
+  std::string_view shown = key.substr(0, 253);
+  if (shown.size() < key.size()) {  // never half a code point, as paths must be UTF-8
+    while (!shown.empty() && (static_cast<unsigned char>(key[shown.size()]) & 0xC0U) == 0x80U)
+      shown.remove_suffix(1);
+  }
+  for (const char c : shown) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte == 0x7F) {
       out += "\\u00";
@@ -50,27 +57,6 @@ void append_quoted_key(std::string& out, std::string_view key) {
     }
   }
   out += "\"]";
-}
-
-void append_json_string(std::string& out, std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  constexpr std::string_view kNamed = "\b\t\n\f\r\"\\";
-  constexpr std::string_view kNames = "btnfr\"\\";
-  out += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (const auto at = kNamed.find(c); at != std::string_view::npos) {
-      out += '\\';
-      out += kNames[at];
-    } else if (byte < 0x20) {
-      out += "\\u00";
-      out += kHex[byte >> 4U];
-      out += kHex[byte & 0xFU];
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
 }
 
 // The value as JSON without spaces, up to a little more than is shown: a finding must not cost what
@@ -94,13 +80,13 @@ void append_beginning(std::string& out, element value) {
       if (out.size() > kMaxShown) return;
       if (!first) out += ',';
       first = false;
-      append_json_string(out, key.substr(0, kMaxShown + 1));
+      append_json(out, key.substr(0, kMaxShown + 1));
       out += ':';
       append_beginning(out, member);
     }
     out += '}';
   } else if (value.is_string()) {
-    append_json_string(out, std::string_view(value).substr(0, kMaxShown + 1));
+    append_json(out, std::string_view(value).substr(0, kMaxShown + 1));
   } else {
     out += simdjson::minify(value);
   }
@@ -297,7 +283,7 @@ std::string Node::found_type() const {
 }
 
 PodView::PodView(element pod, std::string_view prefix) : root_(pod, prefix) {
-  root_.collect({{"metadata", &metadata_}, {"spec", &spec_}});
+  root_.collect({{"metadata", &metadata_}, {"spec", &spec_}, {"status", &status_}});
   annotations_ = metadata_["annotations"];
   spec_.collect({{"securityContext", &security_},
                  {"volumes", &volumes_},
@@ -327,6 +313,7 @@ void PodView::add(ContainerKind kind, const Node& list) {
                     {"securityContext", &c.security},
                     {"resources", &c.resources},
                     {"ports", &c.ports},
+                    {"volumeMounts", &c.volume_mounts},
                     {"volumeDevices", &c.volume_devices},
                     {"livenessProbe", &c.liveness_probe},
                     {"readinessProbe", &c.readiness_probe},
@@ -337,6 +324,7 @@ void PodView::add(ContainerKind kind, const Node& list) {
   if (items.absent()) return;
   // A list longer than the tape can count (simdjson stops at 2^24 - 1) is far past the limit too.
   if (items.broken() || items.value.size() > kMaxContainers) {
+    crowded_ = crowded_ || items.present();
     Container& c = containers_.emplace_back();
     c.kind = kind;
     c.self = list.misshapen(items.broken() ? "a list" : "a list of at most 500 containers");

@@ -98,7 +98,8 @@ enum class ContainerKind : std::uint8_t { regular, init, ephemeral };
 struct Container {
   ContainerKind kind = ContainerKind::regular;
   Node self;
-  Node image, command, args, env, env_from, security, resources, ports, volume_devices;
+  Node image, command, args, env, env_from, security, resources, ports, volume_mounts,
+      volume_devices;
   Node liveness_probe, readiness_probe, startup_probe, lifecycle;
 };
 
@@ -116,18 +117,23 @@ class PodView {
   [[nodiscard]] const Node& metadata() const { return metadata_; }
   [[nodiscard]] const Node& annotations() const { return annotations_; }
   [[nodiscard]] const Node& spec() const { return spec_; }
+  [[nodiscard]] const Node& status() const { return status_; }
   [[nodiscard]] const Node& security() const { return security_; }  // spec.securityContext
   [[nodiscard]] const Node& volumes() const { return volumes_; }
   // initContainers, containers, ephemeralContainers. A list that cannot be walked is one container
   // all of whose fields are broken, so that whoever reads it reports it.
   [[nodiscard]] const std::vector<Container>& containers() const { return containers_; }
+  // Whether one of the lists is longer than kMaxContainers: containers() does not hold what is in
+  // it.
+  [[nodiscard]] bool crowded() const { return crowded_; }
 
  private:
   void add(ContainerKind kind, const Node& list);
 
-  Node root_, metadata_, annotations_, spec_, security_, volumes_;
+  Node root_, metadata_, annotations_, spec_, status_, security_, volumes_;
   Node init_list_, regular_list_, ephemeral_list_;
   std::vector<Container> containers_;
+  bool crowded_ = false;
 };
 
 }  // namespace palisade::policy

@@ -1,9 +1,9 @@
-#include "quantity.h"
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <limits>
+
+#include "quantity_field.h"
 
 namespace palisade::policy {
 namespace {

@@ -4,7 +4,9 @@
 
 #include <policy/policy.h>
 
-#include "quantity.h"
+#include "budgets.h"
+#include "object_reader.h"
+#include "quantity_field.h"
 #include "volume_sources.h"
 
 namespace palisade::policy {
@@ -24,6 +26,24 @@ std::string read(element value, std::vector<std::string>& target) {
     std::string_view text;
     if (item.get(text) != simdjson::SUCCESS || text.empty()) return kWanted;
     target.emplace_back(text);
+  }
+  return {};
+}
+
+std::string read(element value, std::optional<std::vector<std::string>>& target) {
+  return read(value, target.emplace());
+}
+
+// "" stands for a pod that names no class.
+std::string read_classes(element value, std::optional<std::vector<std::string>>& target) {
+  constexpr const char* kWanted = "a list of RuntimeClass names, or \"\" for none";
+  simdjson::dom::array list;
+  if (value.get(list) != simdjson::SUCCESS || list.size() > kMaxItems) return kWanted;
+  target.emplace();
+  for (const element item : list) {
+    std::string_view text;
+    if (item.get(text) != simdjson::SUCCESS) return kWanted;
+    target->emplace_back(text);
   }
   return {};
 }
@@ -64,6 +84,24 @@ std::string read_volume_types(element value, std::vector<std::string>& target) {
   return {};
 }
 
+// What is allowed of LLM calls; errors of a part name it.
+std::string read_budgets(element value, Settings& settings) {
+  const auto part = [](std::expected<void, std::string> read) {
+    return read ? std::string() : read.error();
+  };
+  const auto read = read_members(
+      value, "llmBudget",
+      {{"perWorkspace",
+        [&](element e) {
+          return part(read_budget(e, "llmBudget.perWorkspace", "", settings.workspace_budget));
+        }},
+       {"perNamespace", [&](element e) {
+          return part(
+              read_budget(e, "llmBudget.perNamespace", "PerDay", settings.namespace_budget));
+        }}});
+  return read ? std::string() : "as this says: " + read.error();
+}
+
 struct Field {
   std::string_view name;
   std::string (*read)(element, Settings&);
@@ -86,11 +124,26 @@ constexpr std::array kFields{
           [](element v, Settings& s) { return read_bytes(v, s.max_ephemeral_bytes); }},
     Field{"maxEmptyDirBytes",
           [](element v, Settings& s) { return read_bytes(v, s.max_empty_dir_bytes); }},
+    Field{"allowedRegistries",
+          [](element v, Settings& s) { return read(v, s.allowed_registries); }},
+    Field{"requireDigests", [](element v, Settings& s) { return read(v, s.require_digests); }},
+    Field{"allowedRuntimeClasses",
+          [](element v, Settings& s) { return read_classes(v, s.allowed_runtime_classes); }},
+    Field{"allowedLLMGateways",
+          [](element v, Settings& s) { return read(v, s.allowed_llm_gateways); }},
+    Field{"allowedGitHosts", [](element v, Settings& s) { return read(v, s.allowed_git_hosts); }},
+    Field{"allowedModels", [](element v, Settings& s) { return read(v, s.allowed_models); }},
+    Field{"allowedRepositories",
+          [](element v, Settings& s) {
+            return read_repositories(v, s.allowed_repositories.emplace());
+          }},
+    Field{"llmBudget", read_budgets},
+    Field{"sessionUsers", [](element v, Settings& s) { return read(v, s.session_users); }},
+    Field{"sessionGroups", [](element v, Settings& s) { return read(v, s.session_groups); }},
 };
 
 std::string unknown_field(std::string_view name) {
-  std::string out =
-      "policy settings: unknown field \"" + std::string(name.substr(0, 100)) + "\"; the fields are";
+  std::string out = "policy settings: unknown field \"" + shown(name, 100) + "\"; the fields are";
   for (const Field& field : kFields) {
     out += ' ';
     out += field.name;

@@ -9,8 +9,10 @@
 // Security Standards, which take any Localhost profile: a profile on the node may allow
 // everything.
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -54,6 +56,16 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   });
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::securities(
+             "has(SEC.appArmorProfile) && SEC.appArmorProfile.?type.orValue('') != "
+             "'RuntimeDefault'",
+             ".appArmorProfile") +
+         " + " +
+         cel::annotations("a.startsWith(" + cel::text(kAnnotation) +
+                          ") && !(variables.annotations[a] in ['', 'runtime/default'])");
+}
+
 }  // namespace
 
 const Control apparmor{
@@ -67,6 +79,7 @@ const Control apparmor{
         "annotations, or ask for RuntimeDefault",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

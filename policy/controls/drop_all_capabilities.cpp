@@ -5,8 +5,10 @@
 // | CONTAINER.securityContext.capabilities.drop | a list with "ALL" |
 // | CONTAINER.securityContext.capabilities.add  | absent, empty     |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -48,6 +50,14 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   }
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::containers("!('ALL' in k.s.?capabilities.?drop.orValue([]))",
+                         ".securityContext.capabilities.drop") +
+         " + " +
+         cel::containers("size(k.s.?capabilities.?add.orValue([])) > 0",
+                         ".securityContext.capabilities.add");
+}
+
 }  // namespace
 
 const Control drop_all_capabilities{
@@ -60,6 +70,7 @@ const Control drop_all_capabilities{
         "set securityContext.capabilities to {drop: [\"ALL\"]} for each container, with no add",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

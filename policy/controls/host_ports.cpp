@@ -4,8 +4,10 @@
 // | --------------------------- | --------- |
 // | CONTAINER.ports[*].hostPort | 0, absent |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -33,6 +35,10 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   }
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::containers("k.c.?ports.orValue([]).exists(p, p.?hostPort.orValue(0) != 0)", ".ports");
+}
+
 }  // namespace
 
 const Control host_ports{
@@ -42,6 +48,7 @@ const Control host_ports{
     .remedy = "remove hostPort from the ports of each container",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

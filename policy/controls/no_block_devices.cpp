@@ -4,8 +4,10 @@
 // | ----------------------- | ------------- |
 // | CONTAINER.volumeDevices | absent, empty |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -26,6 +28,10 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   }
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::containers("size(k.c.?volumeDevices.orValue([])) > 0", ".volumeDevices");
+}
+
 }  // namespace
 
 const Control no_block_devices{
@@ -37,6 +43,7 @@ const Control no_block_devices{
     .remedy = "remove volumeDevices; mount the claim as a file system (volumeMounts)",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

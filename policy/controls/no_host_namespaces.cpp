@@ -1,15 +1,19 @@
 // no-host-namespaces: neither the node's namespaces nor one process namespace for all containers.
 //
-// | field                                        | allowed       |
-// | -------------------------------------------- | ------------- |
-// | spec.hostNetwork, spec.hostPID, spec.hostIPC | false, absent |
-// | spec.shareProcessNamespace                   | false, absent |
+// | field                                           | allowed       |
+// | ----------------------------------------------- | ------------- |
+// | spec.hostNetwork, spec.hostPID, spec.hostIPC    | false, absent |
+// | spec.shareProcessNamespace                      | false, absent |
+// | spec.ephemeralContainers[*].targetContainerName | "", absent    |
 //
-// The last one is stricter than the Pod Security Standards: with it the agent reads the /proc of
-// the container that holds the git token.
+// The last two are stricter than the Pod Security Standards: with them one container reads the
+// /proc of the one that holds the git token.
 #include <array>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -40,6 +44,25 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
     const Node node = pod.spec()[name];
     refuse_true(report, node, message);
   }
+  for (const Container& container : pod.containers()) {
+    if (container.kind != ContainerKind::ephemeral) continue;
+    const Node target = container.self["targetContainerName"];
+    const auto name = target.text();
+    if (name.broken()) {
+      report.wrong_type(target, "absent");
+    } else if (name.present() && !name.value.empty()) {
+      report(target, "joins the processes of another container of the pod");
+    }
+  }
+}
+
+std::string twin(const Settings& /*settings*/) {
+  std::vector<std::string_view> names;
+  for (const Field& field : kFields)
+    names.push_back(field.name);
+  return cel::list(names) + ".filter(f, variables.spec[?f].orValue(false)).map(f, 'spec.' + f) + " +
+         cel::containers("k.e && k.c.?targetContainerName.orValue('') != ''",
+                         ".targetContainerName");
 }
 
 }  // namespace
@@ -50,9 +73,12 @@ const Control no_host_namespaces{
     .why =
         "The node's network, processes and memory are those of every other tenant; a shared "
         "process namespace opens the container that holds the git token.",
-    .remedy = "remove hostNetwork, hostPID, hostIPC and shareProcessNamespace from spec",
+    .remedy =
+        "remove hostNetwork, hostPID, hostIPC and shareProcessNamespace from spec, and "
+        "targetContainerName from ephemeral containers",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "command_lines.h"
 #include "controls.h"
 #include "llm_keys.h"
@@ -59,7 +60,7 @@ void check_variable(Report& report, const Node& variable) {
   if (!value.present()) return;
   if (names_key(name.value) && key_value(value.value)) {
     report.masked(value_node, "(masked)",
-                  "writes the key of " + std::string(name.value.substr(0, 100)) + " into the pod");
+                  "writes the key of " + shown(name.value, 100) + " into the pod");
   } else if (looks_like_key(value.value) || gives_key(value.value)) {
     report.masked(value_node, "(masked)", "looks like a key");
   }
@@ -75,6 +76,26 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   }
 }
 
+// The words of a list are joined by line breaks: what ends a word ends it there too.
+std::string twin(const Settings& /*settings*/) {
+  const std::string given = "e.?value.orValue('')";
+  std::string lists;
+  for (const std::string_view list :
+       {"command", "args", "livenessProbe.exec.command", "readinessProbe.exec.command",
+        "startupProbe.exec.command", "lifecycle.postStart.exec.command",
+        "lifecycle.preStop.exec.command"}) {
+    lists +=
+        (lists.empty() ? "k.c.?" : ", k.c.?") + cel::replaced(list, ".", ".?") + ".orValue([])";
+  }
+  return cel::containers(
+             "k.c.?env.orValue([]).exists(e, " + cel_variable_gives_key("e.name", given) + ")",
+             ".env") +
+         " + " +
+         cel::containers("[" + lists + "].exists(l, [l.map(w, w == '' ? 'none' : w).join('\\n')]" +
+                             ".exists(w, " + cel_gives_key("w") + "))",
+                         " (a command line)");
+}
+
 }  // namespace
 
 const Control no_llm_key_by_value{
@@ -86,6 +107,7 @@ const Control no_llm_key_by_value{
     .remedy = "let the LLM gateway hold the key and give the agent the word none",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

@@ -6,8 +6,10 @@
 //
 // There is no pod-level field, and absent means true.
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -34,6 +36,11 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   }
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::containers("k.s.?allowPrivilegeEscalation.orValue(true)",
+                         ".securityContext.allowPrivilegeEscalation");
+}
+
 }  // namespace
 
 const Control no_privilege_escalation{
@@ -45,6 +52,7 @@ const Control no_privilege_escalation{
     .remedy = "set allowPrivilegeEscalation: false in the securityContext of each container",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

@@ -5,8 +5,10 @@
 // | CONTAINER.{liveness,readiness,startup}Probe.{httpGet,tcpSocket}.host | absent, "" |
 // | CONTAINER.lifecycle.{postStart,preStop}.{httpGet,tcpSocket}.host     | absent, "" |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -44,6 +46,19 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   }
 }
 
+std::string twin(const Settings& /*settings*/) {
+  std::string out;
+  for (const std::string handler : {"livenessProbe", "readinessProbe", "startupProbe",
+                                    "lifecycle.postStart", "lifecycle.preStop"}) {
+    const std::string at = "k.c.?" + cel::replaced(handler, ".", ".?");
+    if (!out.empty()) out += " + ";
+    out += cel::containers(
+        at + ".?httpGet.?host.orValue('') != '' || " + at + ".?tcpSocket.?host.orValue('') != ''",
+        "." + handler);
+  }
+  return out;
+}
+
 }  // namespace
 
 const Control no_probe_host{
@@ -55,6 +70,7 @@ const Control no_probe_host{
     .remedy = "remove host from httpGet and tcpSocket of probes and lifecycle hooks",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

@@ -5,8 +5,10 @@
 // | CONTAINER.env[*].valueFrom.secretKeyRef | absent  |
 // | CONTAINER.envFrom[*].secretRef          | absent  |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -50,6 +52,14 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   }
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::containers(
+             "k.c.?env.orValue([]).exists(e, has(e.valueFrom) && has(e.valueFrom.secretKeyRef))",
+             ".env") +
+         " + " +
+         cel::containers("k.c.?envFrom.orValue([]).exists(e, has(e.secretRef))", ".envFrom");
+}
+
 }  // namespace
 
 const Control no_secret_in_env{
@@ -62,6 +72,7 @@ const Control no_secret_in_env{
         "mount the Secret as a file in the one container that needs it, and not in the agent's",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

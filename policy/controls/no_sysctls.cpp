@@ -4,8 +4,10 @@
 // | ---------------------------- | ------------- |
 // | spec.securityContext.sysctls | absent, empty |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -25,6 +27,10 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   });
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::where("size(variables.sec.?sysctls.orValue([])) > 0", "spec.securityContext.sysctls");
+}
+
 }  // namespace
 
 const Control no_sysctls{
@@ -36,6 +42,7 @@ const Control no_sysctls{
     .remedy = "remove spec.securityContext.sysctls",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

@@ -4,8 +4,10 @@
 // | ----------------------------------------------------------- | ------------- |
 // | {spec,CONTAINER}.securityContext.windowsOptions.hostProcess | false, absent |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -31,6 +33,11 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
     judge(report, container.security);
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::securities("SEC.?windowsOptions.?hostProcess.orValue(false)",
+                         ".windowsOptions.hostProcess");
+}
+
 }  // namespace
 
 const Control no_windows_host_process{
@@ -40,6 +47,7 @@ const Control no_windows_host_process{
     .remedy = "remove windowsOptions.hostProcess",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

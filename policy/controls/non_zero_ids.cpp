@@ -11,8 +11,10 @@
 // An absent group is refused because the runtime then takes group 0 for a UID that the image's
 // /etc/passwd does not list.
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -52,6 +54,15 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   each_item(report, groups, [&](const Node& group) { judge(report, group); });
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::inherited("runAsUser", "VALUE <= 0") + " + " +
+         cel::inherited("runAsGroup", "VALUE <= 0") + " + " +
+         cel::where("variables.sec.?fsGroup.orValue(1) <= 0", "spec.securityContext.fsGroup") +
+         " + " +
+         cel::where("variables.sec.?supplementalGroups.orValue([]).exists(g, g <= 0)",
+                    "spec.securityContext.supplementalGroups");
+}
+
 }  // namespace
 
 const Control non_zero_ids{
@@ -65,6 +76,7 @@ const Control non_zero_ids{
         "fsGroup and supplementalGroups",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

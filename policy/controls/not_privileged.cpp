@@ -4,8 +4,10 @@
 // | ------------------------------------ | ------------- |
 // | CONTAINER.securityContext.privileged | false, absent |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -27,6 +29,10 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   }
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::containers("k.s.?privileged.orValue(false)", ".securityContext.privileged");
+}
+
 }  // namespace
 
 const Control not_privileged{
@@ -38,6 +44,7 @@ const Control not_privileged{
     .remedy = "remove securityContext.privileged or set it to false",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

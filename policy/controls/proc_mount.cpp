@@ -4,8 +4,10 @@
 // | ----------------------------------- | ------------------- |
 // | CONTAINER.securityContext.procMount | Default, "", absent |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -30,6 +32,11 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
   }
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::containers("!(k.s.?procMount.orValue('') in ['', 'Default'])",
+                         ".securityContext.procMount");
+}
+
 }  // namespace
 
 const Control proc_mount{
@@ -39,6 +46,7 @@ const Control proc_mount{
     .remedy = "remove securityContext.procMount or set it to Default",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

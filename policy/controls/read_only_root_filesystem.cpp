@@ -1,11 +1,16 @@
 // read-only-root-filesystem: only volumes are writable.
 //
-// | field                                            | allowed |
-// | ------------------------------------------------ | ------- |
-// | CONTAINER.securityContext.readOnlyRootFilesystem | true    |
+// | field                                            | allowed                      |
+// | ------------------------------------------------ | ---------------------------- |
+// | CONTAINER.securityContext.readOnlyRootFilesystem | true                         |
+// | CONTAINER.terminationMessagePath                 | /dev/termination-log, absent |
+//
+// The kubelet mounts a writable file of the node at the latter, over whatever was there.
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -29,7 +34,23 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
     } else if (!value.is(true)) {
       report(node, "must be true: otherwise the programs of the image can be replaced");
     }
+    const Node message = container.self["terminationMessagePath"];
+    const auto path = message.text();
+    if (path.broken()) {
+      report.wrong_type(message, "/dev/termination-log");
+    } else if (path.present() && !path.value.empty() && path.value != "/dev/termination-log") {
+      report(message, "must be /dev/termination-log: a writable file is mounted there");
+    }
   }
+}
+
+std::string twin(const Settings& /*settings*/) {
+  return cel::containers("!k.s.?readOnlyRootFilesystem.orValue(false)",
+                         ".securityContext.readOnlyRootFilesystem") +
+         " + " +
+         cel::containers(
+             "!(k.c.?terminationMessagePath.orValue('') in ['', '/dev/termination-log'])",
+             ".terminationMessagePath");
 }
 
 }  // namespace
@@ -42,9 +63,10 @@ const Control read_only_root_filesystem{
         "disk.",
     .remedy =
         "set readOnlyRootFilesystem: true for each container and mount an emptyDir where it must "
-        "write",
+        "write; leave terminationMessagePath out",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

@@ -16,9 +16,11 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include "cel.h"
 #include "controls.h"
-#include "quantity.h"
+#include "quantity_field.h"
 #include "report.h"
 
 namespace palisade::policy::table {
@@ -75,6 +77,23 @@ void check(const PodView& pod, const Settings& settings, std::vector<Finding>& o
   }
 }
 
+std::string twin(const Settings& settings) {
+  std::string out = cel::where(
+      "variables.spec.?resources.?limits.orValue({}).exists(r, "
+      "!quantity(string(variables.spec.resources.limits[r])).isGreaterThan(quantity('0')))",
+      "spec.resources.limits");
+  for (const auto& [name, most] :
+       {std::pair("cpu", std::to_string(settings.max_cpu_millis) + "m"),
+        {"memory", std::to_string(settings.max_memory_bytes)},
+        {"ephemeral-storage", std::to_string(settings.max_ephemeral_bytes)}}) {
+    out += " + " + cel::containers(
+                       "!k.e && " + cel::bad_quantity(
+                                        "k.c.?resources.?limits[?" + cel::text(name) + "]", most),
+                       ".resources.limits." + std::string(name));
+  }
+  return out;
+}
+
 }  // namespace
 
 const Control resource_limits{
@@ -88,6 +107,7 @@ const Control resource_limits{
         "bounds of the settings",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

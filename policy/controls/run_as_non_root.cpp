@@ -8,8 +8,10 @@
 // A pod-level false is refused even where every container overrides it: the next container, an
 // ephemeral one say, would inherit it.
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -41,6 +43,10 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
       });
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::inherited("runAsNonRoot", "!VALUE");
+}
+
 }  // namespace
 
 const Control run_as_non_root{
@@ -52,6 +58,7 @@ const Control run_as_non_root{
     .remedy = "set spec.securityContext.runAsNonRoot: true and no container-level false",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

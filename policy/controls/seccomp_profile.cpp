@@ -13,8 +13,11 @@
 // are read for the older ones.
 #include <algorithm>
 #include <array>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -86,6 +89,25 @@ void check(const PodView& pod, const Settings& settings, std::vector<Finding>& o
               [&](const Node& annotation) { judge_annotation(report, settings, annotation); });
 }
 
+std::string twin(const Settings& settings) {
+  std::vector<std::string> files;
+  std::vector<std::string> values{"runtime/default", "docker/default"};
+  for (const std::string& profile : settings.allowed_seccomp_localhost_profiles) {
+    if (profile.empty()) continue;
+    files.push_back(profile);
+    values.push_back("localhost/" + profile);
+  }
+  return cel::inherited(
+             "seccompProfile",
+             "!(VALUE.?type.orValue('') == 'RuntimeDefault' || (VALUE.?type.orValue('') == "
+             "'Localhost' && VALUE.?localhostProfile.orValue('') in " +
+                 cel::list(files) + "))") +
+         " + " +
+         cel::annotations("(a == " + cel::text(kPodAnnotation) + " || a.startsWith(" +
+                          cel::text(kContainerAnnotation) + ")) && !(variables.annotations[a] in " +
+                          cel::list(values) + ")");
+}
+
 }  // namespace
 
 const Control seccomp_profile{
@@ -96,6 +118,7 @@ const Control seccomp_profile{
     .remedy = "set spec.securityContext.seccompProfile: {type: RuntimeDefault}",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

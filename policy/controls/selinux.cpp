@@ -9,8 +9,10 @@
 // |   .user, .role                                  | "", absent                           |
 #include <algorithm>
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -59,6 +61,13 @@ void check(const PodView& pod, const Settings& /*settings*/, std::vector<Finding
     judge(report, container.security);
 }
 
+std::string twin(const Settings& /*settings*/) {
+  return cel::securities("!(SEC.?seLinuxOptions.?type.orValue('') in " + cel::list(kTypes) +
+                             ") || SEC.?seLinuxOptions.?user.orValue('') != '' || "
+                             "SEC.?seLinuxOptions.?role.orValue('') != ''",
+                         ".seLinuxOptions");
+}
+
 }  // namespace
 
 const Control selinux{
@@ -70,6 +79,7 @@ const Control selinux{
     .remedy = "remove seLinuxOptions, or use the type container_t without user and role",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

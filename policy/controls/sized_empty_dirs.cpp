@@ -10,8 +10,9 @@
 #include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
-#include "quantity.h"
+#include "quantity_field.h"
 #include "report.h"
 
 namespace palisade::policy::table {
@@ -50,6 +51,13 @@ void check(const PodView& pod, const Settings& settings, std::vector<Finding>& o
   });
 }
 
+std::string twin(const Settings& settings) {
+  return cel::volumes("(has(v.v.emptyDir) || size(v.v) == 1) && " +
+                          cel::bad_quantity("v.v.?emptyDir.?sizeLimit",
+                                            std::to_string(settings.max_empty_dir_bytes)),
+                      ".emptyDir.sizeLimit");
+}
+
 }  // namespace
 
 const Control sized_empty_dirs{
@@ -61,6 +69,7 @@ const Control sized_empty_dirs{
     .remedy = "set sizeLimit on each emptyDir",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

@@ -4,8 +4,10 @@
 // | -------------- | ---------------------------------------------------- |
 // | spec.hostUsers | false; anything where the settings do not require it |
 #include <array>
+#include <string>
 #include <string_view>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 
@@ -30,6 +32,11 @@ void check(const PodView& pod, const Settings& settings, std::vector<Finding>& o
   }
 }
 
+std::string twin(const Settings& settings) {
+  if (!settings.require_user_namespace) return "[]";
+  return cel::where("variables.spec.?hostUsers.orValue(true)", "spec.hostUsers");
+}
+
 }  // namespace
 
 const Control user_namespace{
@@ -43,6 +50,7 @@ const Control user_namespace{
         "without user namespaces)",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

@@ -6,14 +6,23 @@
 // |                                             | that the restricted level takes    |
 // | spec.volumes[*].projected.sources[*].SOURCE | secret, configMap, downwardAPI,    |
 // |                                             | clusterTrustBundle                 |
+// | spec.volumes[*].persistentVolumeClaim       | in a workspace's pod (its label):  |
+// |   .claimName                                | NAME-workspace                     |
+// | spec.volumes[*].ephemeral                   |                                    |
+// |   .volumeClaimTemplate.spec.volumeName,     |                                    |
+// |   .volumeClaimTemplate.spec.dataSourceRef   |                                    |
+// |   .namespace                                | absent, ""                         |
 //
 // Projected ServiceAccount tokens and pod certificates are no-service-account-token's. A source
 // that is not known here is refused: a new Kubernetes must not widen the policy. A volume without
 // a source is an emptyDir.
 #include <algorithm>
 #include <array>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "cel.h"
 #include "controls.h"
 #include "report.h"
 #include "volume_sources.h"
@@ -37,6 +46,9 @@ constexpr std::array kProjected{
     std::string_view("podCertificate"),
 };
 
+constexpr std::string_view kWorkspaceLabel = "palisade.dev/workspace";
+constexpr std::string_view kClaimSuffix = "-workspace";
+
 bool allowed(const Settings& settings, std::string_view source) {
   return std::ranges::find(settings.allowed_volume_types, source) !=
              settings.allowed_volume_types.end() &&
@@ -55,8 +67,40 @@ void check_projected(Report& report, const Node& projected) {
   });
 }
 
+// The operator makes one claim for a workspace; any other holds what somebody else put there.
+void check_claim(Report& report, const Node& claim, const Node& workspace) {
+  const auto of = workspace.text();
+  if (of.absent()) return;
+  const Node name = claim["claimName"];
+  const auto value = name.text();
+  if (of.broken() || value.broken()) {
+    report.wrong_type(of.broken() ? workspace : name, "a text");
+  } else if (value.absent() || value.value != std::string(of.value) + std::string(kClaimSuffix)) {
+    report(name, "is a claim that is not this workspace's own");
+  }
+}
+
+void check_ephemeral(Report& report, const Node& ephemeral) {
+  const Node claim = ephemeral["volumeClaimTemplate"];
+  const Node spec = claim["spec"];
+  const Node source = spec["dataSourceRef"];
+  const Node volume = spec["volumeName"];
+  const Node other = source["namespace"];
+  for (const Node* const node : {&volume, &other}) {
+    const auto name = node->text();
+    if (name.broken()) {
+      report.wrong_type(*node, "absent");
+    } else if (name.present() && !name.value.empty()) {
+      report(*node, node == &volume ? "takes one particular volume, whoever it was made for"
+                                    : "copies data of another namespace");
+    }
+  }
+}
+
 void check(const PodView& pod, const Settings& settings, std::vector<Finding>& out) {
   Report report{kId, out};
+  const Node labels = pod.metadata()["labels"];
+  const Node workspace = labels[kWorkspaceLabel];
   each_item(report, pod.volumes(), [&](const Node& volume) {
     each_member(report, volume, [&](const Node& source) {
       if (source.absent() || source.key() == "name") return;
@@ -66,9 +110,37 @@ void check(const PodView& pod, const Settings& settings, std::vector<Finding>& o
         report.wrong_type(source, "an object");
       } else if (source.key() == "projected") {
         check_projected(report, source);
+      } else if (source.key() == "ephemeral") {
+        check_ephemeral(report, source);
+      } else if (source.key() == "persistentVolumeClaim") {
+        check_claim(report, source, workspace);
       }
     });
   });
+}
+
+std::string twin(const Settings& settings) {
+  std::vector<std::string_view> sources{"name"};
+  for (const std::string_view source : kRestrictedVolumeSources) {
+    if (allowed(settings, source)) sources.push_back(source);
+  }
+  const std::string label = "variables.pod.?metadata.?labels[?" + cel::text(kWorkspaceLabel) + "]";
+  const std::string claim = "v.v.?ephemeral.?volumeClaimTemplate.?spec";
+  return cel::volumes("v.v.exists(s, !(s in " + cel::list(sources) + "))", "") + " + " +
+         cel::volumes(
+             "has(v.v.projected) && v.v.projected.?sources.orValue([]) != null && "
+             "v.v.projected.?sources.orValue([]).exists(s, s.exists(f, !(f in " +
+                 cel::list(kProjected) + ")))",
+             ".projected") +
+         " + " +
+         cel::volumes("has(v.v.persistentVolumeClaim) && " + label +
+                          ".hasValue() && v.v.persistentVolumeClaim.?claimName.orValue('') != " +
+                          label + ".orValue('') + " + cel::text(kClaimSuffix),
+                      ".persistentVolumeClaim.claimName") +
+         " + " +
+         cel::volumes(claim + ".?volumeName.orValue('') != '' || " + claim +
+                          ".?dataSourceRef.?namespace.orValue('') != ''",
+                      ".ephemeral.volumeClaimTemplate.spec");
 }
 
 }  // namespace
@@ -81,9 +153,12 @@ const Control volume_types{
         "nobody gave this pod.",
     .remedy =
         "use emptyDir, configMap, secret, projected, downwardAPI, ephemeral or "
-        "persistentVolumeClaim",
+        "persistentVolumeClaim (in a workspace's pod its own NAME-workspace alone, which "
+        "spec.storage asks for), and leave volumeName and dataSourceRef.namespace out of claim "
+        "templates",
     .references = kReferences,
     .check = check,
+    .cel = twin,
 };
 
 }  // namespace palisade::policy::table

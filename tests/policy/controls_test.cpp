@@ -4,341 +4,12 @@
 
 #include <gtest/gtest.h>
 
-#include "policy/fixture.h"
+#include <policy/guards.h>
+
+#include "policy/breaks.h"
 
 namespace palisade::policy::testing {
 namespace {
-
-struct Broken {
-  std::string control;
-  std::string name;
-  std::vector<Change> changes;
-  std::vector<std::string> fields;  // relative to the container, or absolute for pods
-  bool ephemeral = true;            // whether it applies to ephemeral containers too
-};
-
-// Broken things inside one container. Fields begin with a dot.
-std::vector<Broken> container_breaks() {
-  const std::string sc = "/securityContext/";
-  std::vector<Broken> out{
-      {"run-as-non-root",
-       "false",
-       {{sc + "runAsNonRoot", "false"}},
-       {".securityContext.runAsNonRoot"}},
-      {"non-zero-ids", "user 0", {{sc + "runAsUser", "0"}}, {".securityContext.runAsUser"}},
-      {"non-zero-ids", "group 0", {{sc + "runAsGroup", "0"}}, {".securityContext.runAsGroup"}},
-      {"non-zero-ids", "negative user", {{sc + "runAsUser", "-1"}}, {".securityContext.runAsUser"}},
-      {"non-zero-ids",
-       "user and group 0",
-       {{sc + "runAsUser", "0"}, {sc + "runAsGroup", "0"}},
-       {".securityContext.runAsUser", ".securityContext.runAsGroup"}},
-      {"not-privileged", "true", {{sc + "privileged", "true"}}, {".securityContext.privileged"}},
-      {"no-privilege-escalation",
-       "true",
-       {{sc + "allowPrivilegeEscalation", "true"}},
-       {".securityContext.allowPrivilegeEscalation"}},
-      {"no-privilege-escalation",
-       "absent",
-       {{sc + "allowPrivilegeEscalation", std::string(kGone)}},
-       {".securityContext.allowPrivilegeEscalation"}},
-      {"no-privilege-escalation",
-       "null",
-       {{sc + "allowPrivilegeEscalation", "null"}},
-       {".securityContext.allowPrivilegeEscalation"}},
-      {"drop-all-capabilities",
-       "none dropped",
-       {{sc + "capabilities/drop", std::string(kGone)}},
-       {".securityContext.capabilities.drop"}},
-      {"drop-all-capabilities",
-       "no capabilities at all",
-       {{sc + "capabilities", std::string(kGone)}},
-       {".securityContext.capabilities.drop"}},
-      {"drop-all-capabilities",
-       "empty drop",
-       {{sc + "capabilities/drop", "[]"}},
-       {".securityContext.capabilities.drop"}},
-      {"drop-all-capabilities",
-       "only one dropped",
-       {{sc + "capabilities", R"({"drop": ["NET_RAW"]})"}},
-       {".securityContext.capabilities.drop"}},
-      {"drop-all-capabilities",
-       "lower case all",
-       {{sc + "capabilities", R"({"drop": ["all"]})"}},
-       {".securityContext.capabilities.drop"}},
-      {"drop-all-capabilities",
-       "one added",
-       {{sc + "capabilities", R"({"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]})"}},
-       {".securityContext.capabilities.add[0]"}},
-      {"drop-all-capabilities",
-       "two added",
-       {{sc + "capabilities", R"({"drop": ["ALL"], "add": ["SYS_ADMIN", "CHOWN"]})"}},
-       {".securityContext.capabilities.add[0]", ".securityContext.capabilities.add[1]"}},
-      {"seccomp-profile",
-       "unconfined",
-       {{sc + "seccompProfile", R"({"type": "Unconfined"})"}},
-       {".securityContext.seccompProfile.type"}},
-      {"seccomp-profile",
-       "localhost that is not listed",
-       {{sc + "seccompProfile", R"({"type": "Localhost", "localhostProfile": "other.json"})"}},
-       {".securityContext.seccompProfile.localhostProfile"}},
-      {"seccomp-profile",
-       "localhost without a profile",
-       {{sc + "seccompProfile", R"({"type": "Localhost"})"}},
-       {".securityContext.seccompProfile.localhostProfile"}},
-      {"seccomp-profile",
-       "no type",
-       {{sc + "seccompProfile", "{}"}},
-       {".securityContext.seccompProfile.type"}},
-      {"read-only-root-filesystem",
-       "false",
-       {{sc + "readOnlyRootFilesystem", "false"}},
-       {".securityContext.readOnlyRootFilesystem"}},
-      {"read-only-root-filesystem",
-       "absent",
-       {{sc + "readOnlyRootFilesystem", std::string(kGone)}},
-       {".securityContext.readOnlyRootFilesystem"}},
-      {"host-ports",
-       "one of two",
-       {{"/ports", R"([{"containerPort": 80}, {"containerPort": 81, "hostPort": 81}])"}},
-       {".ports[1].hostPort"}},
-      {"proc-mount",
-       "unmasked",
-       {{sc + "procMount", R"("Unmasked")"}},
-       {".securityContext.procMount"}},
-      {"apparmor",
-       "unconfined",
-       {{sc + "appArmorProfile", R"({"type": "Unconfined"})"}},
-       {".securityContext.appArmorProfile.type"}},
-      {"apparmor",
-       "localhost",
-       {{sc + "appArmorProfile", R"({"type": "Localhost", "localhostProfile": "x"})"}},
-       {".securityContext.appArmorProfile.type"}},
-      {"apparmor",
-       "no type",
-       {{sc + "appArmorProfile", "{}"}},
-       {".securityContext.appArmorProfile.type"}},
-      {"selinux",
-       "type",
-       {{sc + "seLinuxOptions", R"({"type": "spc_t"})"}},
-       {".securityContext.seLinuxOptions.type"}},
-      {"selinux",
-       "user and role",
-       {{sc + "seLinuxOptions", R"({"user": "system_u", "role": "system_r"})"}},
-       {".securityContext.seLinuxOptions.user", ".securityContext.seLinuxOptions.role"}},
-      {"no-windows-host-process",
-       "true",
-       {{sc + "windowsOptions", R"({"hostProcess": true})"}},
-       {".securityContext.windowsOptions.hostProcess"}},
-      {"no-block-devices",
-       "one",
-       {{"/volumeDevices", R"([{"name": "disk", "devicePath": "/dev/xvda"}])"}},
-       {".volumeDevices[0]"}},
-      {"no-secret-in-env",
-       "secretKeyRef",
-       {{"/env", R"([{"name": "A", "value": "b"},
-          {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}])"}},
-       {".env[1].valueFrom.secretKeyRef"}},
-      {"no-secret-in-env",
-       "envFrom",
-       {{"/envFrom", R"([{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "s"}}])"}},
-       {".envFrom[1].secretRef"}},
-      {"no-llm-key-by-value",
-       "variable",
-       {{"/env", R"([{"name": "OPENAI_API_KEY", "value": "abc"}])"}},
-       {".env[0].value"}},
-      {"no-llm-key-by-value",
-       "argument",
-       {{"/args", R"(["--openai-api-key", "abc"])"}},
-       {".args[1]"}},
-      {"no-llm-key-by-value",
-       "command",
-       {{"/command", R"(["sh", "-c", "env OPENAI_API_KEY=abc run"])"}},
-       {".command[2]"}},
-  };
-  for (const std::string probe : {"livenessProbe", "readinessProbe", "startupProbe"}) {
-    for (const std::string action : {"httpGet", "tcpSocket"}) {
-      out.push_back(
-          {"no-probe-host",
-           probe + " " + action,
-           {{"/" + probe, "{\"" + action + R"(": {"port": 80, "host": "169.254.169.254"}})"}},
-           {"." + probe + "." + action + ".host"}});
-    }
-  }
-  for (const std::string hook : {"postStart", "preStop"}) {
-    for (const std::string action : {"httpGet", "tcpSocket"}) {
-      out.push_back({"no-probe-host",
-                     hook + " " + action,
-                     {{"/lifecycle", "{\"" + hook + R"(": {")" + action +
-                                         R"(": {"port": 80, "host": "127.0.0.1"}}})"}},
-                     {".lifecycle." + hook + "." + action + ".host"}});
-    }
-  }
-  for (const std::string resource : {"cpu", "memory", "ephemeral-storage"}) {
-    const std::string pointer = "/resources/limits/" + resource;
-    const std::string field = ".resources.limits." + resource;
-    out.push_back(
-        {"resource-limits", resource + " absent", {{pointer, std::string(kGone)}}, {field}, false});
-    for (const char* value : {"0", "-1", "1Zi", "", "abc", "1000P", "9999999999999999999999"}) {
-      out.push_back({"resource-limits",
-                     resource + " " + value,
-                     {{pointer, json(value).dump()}},
-                     {field},
-                     false});
-    }
-  }
-  out.push_back(
-      {"resource-limits",
-       "no limits",
-       {{"/resources/limits", std::string(kGone)}},
-       {".resources.limits.cpu", ".resources.limits.memory", ".resources.limits.ephemeral-storage"},
-       false});
-  return out;
-}
-
-std::vector<Broken> pod_breaks() {
-  const std::string sc = "/spec/securityContext/";
-  return {
-      {"run-as-non-root",
-       "false for the pod",
-       {{sc + "runAsNonRoot", "false"}},
-       {"spec.securityContext.runAsNonRoot"}},
-      {"non-zero-ids", "pod user", {{sc + "runAsUser", "0"}}, {"spec.securityContext.runAsUser"}},
-      {"non-zero-ids",
-       "pod group",
-       {{sc + "runAsGroup", "0"}},
-       {"spec.securityContext.runAsGroup"}},
-      {"non-zero-ids", "fsGroup", {{sc + "fsGroup", "0"}}, {"spec.securityContext.fsGroup"}},
-      {"non-zero-ids",
-       "supplemental",
-       {{sc + "supplementalGroups", "[1001, 0]"}},
-       {"spec.securityContext.supplementalGroups[1]"}},
-      // The courier has a user and a group of its own; the other two inherit.
-      {"non-zero-ids",
-       "no user anywhere",
-       {{sc + "runAsUser", std::string(kGone)}},
-       {"spec.initContainers[1].securityContext.runAsUser",
-        "spec.containers[0].securityContext.runAsUser"}},
-      {"non-zero-ids",
-       "no group anywhere",
-       {{sc + "runAsGroup", std::string(kGone)}},
-       {"spec.initContainers[1].securityContext.runAsGroup",
-        "spec.containers[0].securityContext.runAsGroup"}},
-      {"seccomp-profile",
-       "pod unconfined",
-       {{sc + "seccompProfile/type", R"("Unconfined")"}},
-       {"spec.securityContext.seccompProfile.type"}},
-      {"seccomp-profile",
-       "absent",
-       {{sc + "seccompProfile", std::string(kGone)}},
-       {"spec.initContainers[0].securityContext.seccompProfile",
-        "spec.initContainers[1].securityContext.seccompProfile",
-        "spec.containers[0].securityContext.seccompProfile"}},
-      {"seccomp-profile",
-       "pod annotation",
-       {{"/metadata/annotations/seccomp.security.alpha.kubernetes.io~1pod", R"("unconfined")"}},
-       {R"(metadata.annotations["seccomp.security.alpha.kubernetes.io/pod"])"}},
-      {"seccomp-profile",
-       "container annotation",
-       {{"/metadata/annotations/container.seccomp.security.alpha.kubernetes.io~1aider",
-         R"("localhost/other.json")"}},
-       {R"(metadata.annotations["container.seccomp.security.alpha.kubernetes.io/aider"])"}},
-      {"user-namespace", "true", {{"/spec/hostUsers", "true"}}, {"spec.hostUsers"}},
-      {"user-namespace", "absent", {{"/spec/hostUsers", std::string(kGone)}}, {"spec.hostUsers"}},
-      {"no-host-namespaces", "network", {{"/spec/hostNetwork", "true"}}, {"spec.hostNetwork"}},
-      {"no-host-namespaces", "pid", {{"/spec/hostPID", "true"}}, {"spec.hostPID"}},
-      {"no-host-namespaces", "ipc", {{"/spec/hostIPC", "true"}}, {"spec.hostIPC"}},
-      {"no-host-namespaces",
-       "shared",
-       {{"/spec/shareProcessNamespace", "true"}},
-       {"spec.shareProcessNamespace"}},
-      {"apparmor",
-       "pod",
-       {{sc + "appArmorProfile", R"({"type": "Unconfined"})"}},
-       {"spec.securityContext.appArmorProfile.type"}},
-      {"apparmor",
-       "annotation",
-       {{"/metadata/annotations/container.apparmor.security.beta.kubernetes.io~1aider",
-         R"("unconfined")"}},
-       {R"(metadata.annotations["container.apparmor.security.beta.kubernetes.io/aider"])"}},
-      {"apparmor",
-       "annotation localhost",
-       {{"/metadata/annotations/container.apparmor.security.beta.kubernetes.io~1aider",
-         R"("localhost/x")"}},
-       {R"(metadata.annotations["container.apparmor.security.beta.kubernetes.io/aider"])"}},
-      {"selinux",
-       "pod",
-       {{sc + "seLinuxOptions", R"({"type": "unconfined_t"})"}},
-       {"spec.securityContext.seLinuxOptions.type"}},
-      {"no-sysctls",
-       "even a safe one",
-       {{sc + "sysctls", R"([{"name": "net.ipv4.tcp_syncookies", "value": "1"}])"}},
-       {"spec.securityContext.sysctls[0]"}},
-      {"no-windows-host-process",
-       "pod",
-       {{sc + "windowsOptions", R"({"hostProcess": true})"}},
-       {"spec.securityContext.windowsOptions.hostProcess"}},
-      {"no-service-account-token",
-       "true",
-       {{"/spec/automountServiceAccountToken", "true"}},
-       {"spec.automountServiceAccountToken"}},
-      {"no-service-account-token",
-       "absent",
-       {{"/spec/automountServiceAccountToken", std::string(kGone)}},
-       {"spec.automountServiceAccountToken"}},
-      {"volume-types",
-       "hostPath",
-       {{"/spec/volumes/5", R"({"name": "h", "hostPath": {"path": "/"}})"}},
-       {"spec.volumes[5].hostPath"}},
-      {"sized-empty-dirs",
-       "no size",
-       {{"/spec/volumes/0/emptyDir/sizeLimit", std::string(kGone)}},
-       {"spec.volumes[0].emptyDir.sizeLimit"}},
-      {"sized-empty-dirs",
-       "memory without size",
-       {{"/spec/volumes/1/emptyDir", R"({"medium": "Memory"})"}},
-       {"spec.volumes[1].emptyDir.sizeLimit"}},
-      {"sized-empty-dirs",
-       "zero",
-       {{"/spec/volumes/0/emptyDir/sizeLimit", R"("0")"}},
-       {"spec.volumes[0].emptyDir.sizeLimit"}},
-      {"sized-empty-dirs",
-       "too much",
-       {{"/spec/volumes/0/emptyDir/sizeLimit", R"("33Gi")"}},
-       {"spec.volumes[0].emptyDir.sizeLimit"}},
-      {"sized-empty-dirs",
-       "malformed",
-       {{"/spec/volumes/0/emptyDir/sizeLimit", R"("lots")"}},
-       {"spec.volumes[0].emptyDir.sizeLimit"}},
-      {"sized-empty-dirs",
-       "no source is an emptyDir",
-       {{"/spec/volumes/0", R"({"name": "v"})"}},
-       {"spec.volumes[0].emptyDir.sizeLimit"}},
-      {"bounded-lifetime",
-       "absent",
-       {{"/spec/activeDeadlineSeconds", std::string(kGone)}},
-       {"spec.activeDeadlineSeconds"}},
-      {"bounded-lifetime",
-       "zero",
-       {{"/spec/activeDeadlineSeconds", "0"}},
-       {"spec.activeDeadlineSeconds"}},
-      {"bounded-lifetime",
-       "negative",
-       {{"/spec/activeDeadlineSeconds", "-5"}},
-       {"spec.activeDeadlineSeconds"}},
-      {"bounded-lifetime",
-       "a day and a second",
-       {{"/spec/activeDeadlineSeconds", "86401"}},
-       {"spec.activeDeadlineSeconds"}},
-      {"resource-limits",
-       "malformed for the pod",
-       {{"/spec/resources", R"({"limits": {"cpu": "much"}})"}},
-       {"spec.resources.limits.cpu"}},
-      {"resource-limits",
-       "zero for the pod",
-       {{"/spec/resources", R"({"limits": {"memory": "0"}})"}},
-       {"spec.resources.limits.memory"}},
-  };
-}
 
 struct Place {
   const char* pointer;
@@ -378,7 +49,7 @@ TEST(Controls, OneThingBrokenInAContainer) {
       std::vector<std::string> fields;
       for (const std::string& field : broken.fields)
         fields.push_back(place.path + field);
-      expect_only(findings_of(pod), broken.control, fields);
+      expect_only(findings_of(pod, broken.settings), broken.control, fields);
     }
   }
 }
@@ -394,7 +65,7 @@ TEST(Controls, TheSameBrokenThingInTwoContainersIsFoundTwice) {
       for (const std::string& field : broken.fields)
         fields.push_back(place.path + field);
     }
-    expect_only(findings_of(pod), broken.control, fields);
+    expect_only(findings_of(pod, broken.settings), broken.control, fields);
   }
 }
 
@@ -404,7 +75,7 @@ TEST(Controls, OneThingBrokenInThePod) {
     json pod = good_pod();
     for (const Change& change : broken.changes)
       apply(pod, change);
-    expect_only(findings_of(pod), broken.control, broken.fields);
+    expect_only(findings_of(pod, broken.settings), broken.control, broken.fields);
   }
 }
 
@@ -415,14 +86,33 @@ TEST(Controls, EachHasAFixtureThatBreaksIt) {
   for (const Broken& item : pod_breaks())
     broken.insert(item.control);
   std::set<std::string> all;
-  for (const Control& control : controls())
-    all.emplace(control.id);
+  for (const Control& control : controls()) {
+    if (!control.needs_cluster) all.emplace(control.id);
+  }
   EXPECT_EQ(all, broken);
+}
+
+// A debug container is judged like the others, and joins nobody.
+TEST(Controls, AnEphemeralContainerTargetsNoOther) {
+  json pod = good_pod_with_ephemeral();
+  json& target = pod["spec"]["ephemeralContainers"][0]["targetContainerName"];
+  for (const auto& [value, refused] : std::vector<std::pair<json, bool>>{
+           {"courier", true}, {7, true}, {"", false}, {nullptr, false}}) {
+    target = value;
+    const auto findings = findings_of(pod);
+    EXPECT_EQ(fields_of(findings),
+              refused ? std::vector<std::string>{"spec.ephemeralContainers[0].targetContainerName"}
+                      : std::vector<std::string>{})
+        << value << tell(findings);
+  }
 }
 
 TEST(Controls, AreFullyDescribed) {
   std::set<std::string_view> ids;
-  for (const Control& control : controls()) {
+  std::vector<Control> all;
+  for (const auto table : {controls(), guards()})
+    all.insert(all.end(), table.begin(), table.end());
+  for (const Control& control : all) {
     SCOPED_TRACE(control.id);
     EXPECT_TRUE(ids.insert(control.id).second) << "two controls with one id";
     EXPECT_FALSE(control.title.empty());
@@ -437,6 +127,40 @@ TEST(Controls, AreFullyDescribed) {
   }
   EXPECT_EQ(find_control("no-such-control"), nullptr);
   EXPECT_EQ(find_control(""), nullptr);
+}
+
+// They judge requests: whoever walks over the pods' table meets none of them, and whoever has a
+// finding finds it.
+TEST(Guards, StandBesideTheTableOfPods) {
+  const std::set<std::string_view> wanted{kSessionAccess,    kSchedulerBinding, kAgentIdentity,
+                                          kWorkspaceObjects, kAgentRights,      kNamespaceLabels,
+                                          kPalisadeObjects,  kWorkspaceCreator, kWorkspaceBounds};
+  std::set<std::string_view> ids;
+  for (const Control& guard : guards()) {
+    ids.insert(guard.id);
+    EXPECT_TRUE(guard.is_guard && guard.needs_cluster) << guard.id;
+    EXPECT_EQ(guard.check, nullptr) << guard.id;
+    EXPECT_EQ(guard.cel, nullptr) << guard.id;
+  }
+  EXPECT_EQ(ids, wanted);
+  for (const Control& control : controls()) {
+    EXPECT_FALSE(control.is_guard) << control.id;
+    EXPECT_NE(control.check, nullptr) << control.id;
+  }
+}
+
+TEST(Guards, TellWhyAndWhatToDo) {
+  for (const Control& guard : guards()) {
+    const std::string told =
+        explain(std::vector<Finding>{{guard.id, "metadata.name", "\"x\"", "is refused"}});
+    EXPECT_NE(told.find("\n[" + std::string(guard.id) + "] " + std::string(guard.title) + "\n"),
+              std::string::npos)
+        << told;
+    EXPECT_NE(
+        told.find("\n  why: " + std::string(guard.why) + "\n  fix: " + std::string(guard.remedy)),
+        std::string::npos)
+        << told;
+  }
 }
 
 // A pod-level value is judged even where every container overrides it; one at container level wins.
@@ -487,6 +211,23 @@ TEST(Controls, GoodVariantsPass) {
       {c + "livenessProbe", R"({"grpc": {"port": 80}})"},
       {c + "lifecycle", R"({"preStop": {"exec": {"command": ["sync"]}}})"},
       {c + "volumeDevices", "[]"},
+      {c + "resources/claims", "[]"},
+      {c + "volumeMounts/0/mountPropagation", R"("None")"},
+      {c + "terminationMessagePath", R"("/dev/termination-log")"},
+      {c + "aFieldOfTheFuture", "null"},
+      {"/spec/resourceClaims", "[]"},
+      {"/spec/os", R"({"name": "linux"})"},
+      {"/spec/terminationGracePeriodSeconds", "600"},
+      {"/spec/priorityClassName", R"("batch")"},
+      {"/spec/priority", "1000000000"},
+      {"/spec/tolerations",
+       R"([{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "tolerationSeconds": 300}])"},
+      {"/spec/affinity", R"({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        [{"topologyKey": "kubernetes.io/hostname", "namespaces": []}],
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm":
+          {"topologyKey": "z", "namespaceSelector": {}}}]}})"},
+      {"/metadata/annotations/example.com~1cdi.k8s.io", R"("x")"},
+      {"/metadata/annotations/notcrio.io~1x", R"("x")"},
       {c + "resources/limits", R"({"cpu": 2, "memory": 1073741824, "ephemeral-storage": "1e9"})"},
       {c + "resources/limits/cpu", "0.5"},
       {c + "resources/limits/cpu", R"("8000m")"},
@@ -518,6 +259,83 @@ TEST(Controls, GoodVariantsPass) {
     apply(pod, {pointer, text});
     EXPECT_TRUE(findings_of(pod).empty()) << tell(findings_of(pod));
   }
+}
+
+// What other objects decide is never found in a pod alone, nor said to be.
+TEST(Controls, OneNeedsTheClusterAndFindsNothingWithoutIt) {
+  const Control* const control = find_control("deny-all-network");
+  ASSERT_NE(control, nullptr);
+  EXPECT_TRUE(control->needs_cluster);
+  for (const char* text : {"{}", "null", R"({"spec": {"containers": [{}], "hostNetwork": true}})"})
+    EXPECT_FALSE(controls_of(findings_of(std::string(text))).contains("deny-all-network")) << text;
+  EXPECT_EQ(std::ranges::count_if(controls(), [](const Control& c) { return c.needs_cluster; }), 1);
+}
+
+// The scheduler's own work is no finding: a pod that it placed, and the same pod as it was before.
+TEST(Controls, APlacedPodKeepsItsNode) {
+  json pod = good_pod();
+  pod["spec"]["nodeName"] = "";
+  EXPECT_TRUE(findings_of(pod).empty()) << tell(findings_of(pod));
+  pod["spec"]["nodeName"] = "node-1";
+  pod["status"] = {{"phase", "Running"},
+                   {"conditions",
+                    {{{"type", "Initialized"}, {"status", "True"}},
+                     {{"type", "PodScheduled"}, {"status", "True"}}}}};
+  EXPECT_TRUE(findings_of(pod).empty()) << tell(findings_of(pod));
+  for (const char* conditions :
+       {"null", "[]", R"("PodScheduled")", R"(["PodScheduled"])", R"([{"type": "PodScheduled"}])",
+        R"([{"type": "PodScheduled", "status": true}])",
+        R"([{"type": "Ready", "status": "True"}])"}) {
+    pod["status"]["conditions"] = json::parse(conditions);
+    EXPECT_EQ(fields_of(findings_of(pod)), std::vector<std::string>{"spec.nodeName"}) << conditions;
+  }
+}
+
+TEST(Controls, ImagesAreTakenFromTheListedRegistriesInFull) {
+  const auto judge = [](const Settings& settings, const std::string& image) {
+    json pod = good_pod();
+    for (const char* list : {"containers", "initContainers"}) {
+      for (json& container : pod["spec"][list])
+        container["image"] = image;
+    }
+    return findings_of(pod, settings).size();
+  };
+  const std::string digest = "@sha256:" + std::string(64, 'a');
+  const Settings listed = registries({"registry.example.com/team", "mirror.example.org:5000/"});
+  for (const char* image : {"registry.example.com/team/aider:1", "registry.example.com/team/a/b",
+                            "mirror.example.org:5000/x"}) {
+    EXPECT_EQ(judge(listed, image), 0U) << image;
+  }
+  for (const char* image : {"registry.example.com/other/aider", "registry.example.com/teams/aider",
+                            "mirror.example.org/x", "mirror.example.org:50001/x"}) {
+    EXPECT_EQ(judge(listed, image), 3U) << image;
+  }
+  EXPECT_EQ(judge(registries({}), "registry.example.com/team/aider"), 3U)
+      << "an empty list is none";
+  EXPECT_EQ(judge(registries({"/"}), "/x"), 3U) << "a prefix of nothing lets nothing pass";
+
+  Settings digests;
+  digests.require_digests = true;
+  EXPECT_EQ(judge(digests, "nginx" + digest), 0U);
+  EXPECT_EQ(judge(digests, "nginx:1" + digest), 0U);
+  EXPECT_EQ(judge(digests, "nginx@sha512:" + std::string(128, '0')), 0U);
+  for (const std::string& image :
+       {std::string("nginx"), std::string("nginx:1"), "nginx@sha256:" + std::string(63, 'a'),
+        "nginx@sha256:" + std::string(64, 'A'), "nginx" + digest + "a", "nginx" + digest + "@x",
+        "nginx@md5:" + std::string(32, 'a'), "nginx@" + std::string(64, 'a'),
+        "nginx@sha512:" + std::string(64, 'a')}) {
+    EXPECT_EQ(judge(digests, image), 3U) << image;
+  }
+}
+
+TEST(Controls, RuntimeClassesAreThoseOfTheSettings) {
+  json pod = good_pod();
+  EXPECT_TRUE(findings_of(pod, classes({"", "gvisor"})).empty());
+  pod["spec"]["runtimeClassName"] = "gvisor";
+  EXPECT_TRUE(findings_of(pod, classes({"", "gvisor"})).empty());
+  EXPECT_TRUE(findings_of(pod).empty());
+  EXPECT_EQ(findings_of(pod, classes({})).size(), 1U);
+  EXPECT_EQ(findings_of(pod, classes({""})).size(), 1U);
 }
 
 TEST(Controls, SettingsDecideWhatTheySay) {

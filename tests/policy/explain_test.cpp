@@ -87,6 +87,7 @@ TEST(Explain, NothingThatMovesACursorPasses) {
       "b\xE2\x80\xAE"
       "c\xE2\x81\xA6"
       "d\xE2\x80\xA8"
+      "d\xD8\x9C"
       "e \xC3\xA9";
   pod["spec"]["containers"][0]["securityContext"]["procMount"] = evil;
   pod["spec"]["volumes"][0] = {{"name", "v"}, {evil, json::object()}};
@@ -94,13 +95,31 @@ TEST(Explain, NothingThatMovesACursorPasses) {
   const auto findings = findings_of(pod);
   EXPECT_EQ(findings.size(), 3U) << tell(findings);
   const std::string text = explain(findings);
-  for (const char* bad :
-       {"\x1b", "\r", "\x7f", "\xC2\x9B", "\xE2\x80\xAE", "\xE2\x81\xA6", "\xE2\x80\xA8"}) {
+  for (const char* bad : {"\x1b", "\r", "\x7f", "\xC2\x9B", "\xE2\x80\xAE", "\xE2\x81\xA6",
+                          "\xE2\x80\xA8", "\xD8\x9C"}) {
     EXPECT_EQ(text.find(bad), std::string::npos) << text;
+    EXPECT_EQ(shown(evil).find(bad), std::string::npos);
   }
   EXPECT_NE(text.find("\xC3\xA9"), std::string::npos) << "letters stay";
   for (const Finding& finding : findings)
     EXPECT_EQ(finding.field.find('\x1b'), std::string::npos);
+  EXPECT_EQ(shown("one\ntwo\t\xC3\xA9"), "one?two?\xC3\xA9");
+  EXPECT_EQ(shown("abc\xC3\xA9", 4), "abc...");
+  EXPECT_EQ(shown("abc\xC3\xA9", 5), "abc\xC3\xA9");
+  EXPECT_EQ(shown("\xA9\xA9\xA9", 1), "...");
+}
+
+// A path goes into JSON answers: cutting a long key must leave it UTF-8.
+TEST(Explain, NoPathCutsACodePoint) {
+  const std::string kept(252, 'k');
+  for (const std::string last : {"\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\xA6\x8A", "xy"}) {
+    json pod = good_pod();
+    pod["spec"]["volumes"][0] = {{"name", "v"}, {kept + last + "more", json::object()}};
+    const auto findings = findings_of(pod);
+    ASSERT_FALSE(findings.empty());
+    EXPECT_TRUE(simdjson::validate_utf8(findings[0].field)) << findings[0].field;
+    EXPECT_NE(findings[0].field.find(kept), std::string::npos) << findings[0].field;
+  }
 }
 
 }  // namespace

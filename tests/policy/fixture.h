@@ -18,6 +18,14 @@ namespace palisade::policy::testing {
 
 using nlohmann::json;
 
+// What `parse` makes of a JSON text; nothing of the answer may refer to the document.
+template <class Parse>
+auto parsed(const std::string& text, Parse parse) {
+  simdjson::dom::parser parser;
+  const simdjson::padded_string padded(text);
+  return parse(parser.parse(padded));
+}
+
 inline json good_pod() {
   const char* root = std::getenv("PALISADE_SOURCE_DIR");
   const std::string path =

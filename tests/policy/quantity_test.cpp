@@ -1,8 +1,8 @@
-#include "quantity.h"
-
 #include <limits>
 
 #include <gtest/gtest.h>
+
+#include "quantity_field.h"
 
 namespace palisade::policy {
 namespace {

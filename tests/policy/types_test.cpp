@@ -50,6 +50,12 @@ std::vector<Field> container_fields() {
       {"apparmor", p + "appArmorProfile", d + "appArmorProfile", Kind::object},
       {"selinux", p + "seLinuxOptions", d + "seLinuxOptions", Kind::object},
       {"no-windows-host-process", p + "windowsOptions", d + "windowsOptions", Kind::object},
+      {"image-source", "/image", ".image", Kind::text},
+      {"no-mount-propagation", "/volumeMounts", ".volumeMounts", Kind::list},
+      {"read-only-root-filesystem", "/terminationMessagePath", ".terminationMessagePath",
+       Kind::text},
+      {"known-fields", "/volumeMounts", ".volumeMounts", Kind::list},
+      {"no-device-claims", "/resources", ".resources", Kind::object},
       {"host-ports", "/ports", ".ports", Kind::list},
       {"no-block-devices", "/volumeDevices", ".volumeDevices", Kind::list},
       {"no-probe-host", "/livenessProbe", ".livenessProbe", Kind::object},
@@ -86,6 +92,9 @@ std::vector<Field> pod_fields() {
       {"user-namespace", "/spec/hostUsers", "spec.hostUsers", Kind::boolean},
       {"no-host-namespaces", "/spec/hostNetwork", "spec.hostNetwork", Kind::boolean},
       {"no-host-namespaces", "/spec/hostPID", "spec.hostPID", Kind::boolean},
+      {"no-node-name", "/spec/nodeName", "spec.nodeName", Kind::text},
+      {"runtime-class", "/spec/runtimeClassName", "spec.runtimeClassName", Kind::text},
+      {"image-source", "/spec/volumes", "spec.volumes", Kind::list},
       {"no-host-namespaces", "/spec/hostIPC", "spec.hostIPC", Kind::boolean},
       {"no-host-namespaces", "/spec/shareProcessNamespace", "spec.shareProcessNamespace",
        Kind::boolean},
@@ -95,6 +104,20 @@ std::vector<Field> pod_fields() {
        Kind::integer},
       {"seccomp-profile", "/metadata/annotations", "metadata.annotations", Kind::object},
       {"apparmor", "/metadata/annotations", "metadata.annotations", Kind::object},
+      {"no-runtime-annotations", "/metadata/annotations", "metadata.annotations", Kind::object},
+      {"no-runtime-annotations", "/metadata", "metadata", Kind::object},
+      {"known-fields", "/spec/affinity", "spec.affinity", Kind::object},
+      {"known-fields", "/spec/hostAliases", "spec.hostAliases", Kind::list},
+      {"known-fields", "/spec/volumes/5/configMap", "spec.volumes[5].configMap", Kind::object},
+      {"fair-scheduling", "/spec/tolerations", "spec.tolerations", Kind::list},
+      {"fair-scheduling", "/spec/affinity", "spec.affinity", Kind::object},
+      {"fair-scheduling", "/spec/priority", "spec.priority", Kind::integer},
+      {"fair-scheduling", "/spec/priorityClassName", "spec.priorityClassName", Kind::text},
+      {"no-device-claims", "/spec/resourceClaims", "spec.resourceClaims", Kind::list},
+      {"linux-only", "/spec/os", "spec.os", Kind::object},
+      {"linux-only", p + "windowsOptions", d + "windowsOptions", Kind::object},
+      {"bounded-lifetime", "/spec/terminationGracePeriodSeconds",
+       "spec.terminationGracePeriodSeconds", Kind::integer},
       {"seccomp-profile", "/metadata", "metadata", Kind::object},
       {"apparmor", "/metadata", "metadata", Kind::object},
       {"resource-limits", "/spec/resources", "spec.resources", Kind::object},
@@ -110,14 +133,32 @@ std::vector<Field> pod_fields() {
     out.push_back({control, "/spec/securityContext", "spec.securityContext", Kind::object});
   }
   for (const Control& control : controls()) {
+    if (control.needs_cluster || control.id == "no-runtime-annotations") continue;
     out.push_back({std::string(control.id), "/spec", "spec", Kind::object});
   }
   // Controls that look into containers, each kind of container.
-  for (const char* control :
-       {"run-as-non-root", "non-zero-ids", "not-privileged", "no-privilege-escalation",
-        "drop-all-capabilities", "seccomp-profile", "read-only-root-filesystem", "host-ports",
-        "no-probe-host", "proc-mount", "apparmor", "selinux", "no-windows-host-process",
-        "no-block-devices", "no-secret-in-env", "no-llm-key-by-value", "resource-limits"}) {
+  for (const char* control : {"run-as-non-root",
+                              "non-zero-ids",
+                              "not-privileged",
+                              "no-privilege-escalation",
+                              "drop-all-capabilities",
+                              "seccomp-profile",
+                              "read-only-root-filesystem",
+                              "host-ports",
+                              "no-probe-host",
+                              "proc-mount",
+                              "apparmor",
+                              "selinux",
+                              "no-windows-host-process",
+                              "no-block-devices",
+                              "no-secret-in-env",
+                              "no-llm-key-by-value",
+                              "resource-limits",
+                              "image-source",
+                              "no-mount-propagation",
+                              "no-device-claims",
+                              "linux-only",
+                              "known-fields"}) {
     for (const std::string list : {"containers", "initContainers", "ephemeralContainers"}) {
       out.push_back({control, "/spec/" + list, "spec." + list, Kind::list});
       out.push_back({control, "/spec/" + list + "/0", "spec." + list + "[0]", Kind::object});

@@ -19,7 +19,7 @@ TEST(Volumes, AllowedTypesPass) {
        R"({"name": "v", "secret": {"secretName": "s"}})",
        R"({"name": "v", "downwardAPI": {"items": []}})",
        R"({"name": "v", "emptyDir": {"sizeLimit": "1Mi"}})",
-       R"({"name": "v", "persistentVolumeClaim": {"claimName": "c"}})",
+       R"({"name": "v", "persistentVolumeClaim": {"claimName": "fix-login-workspace"}})",
        R"({"name": "v", "ephemeral": {"volumeClaimTemplate": {}}})",
        R"({"name": "v", "projected": {"sources": [{"configMap": {"name": "c"}}, {"secret": {"name": "s"}},
             {"downwardAPI": {}}, {"clusterTrustBundle": {"path": "ca.pem"}}]}})",
@@ -27,6 +27,47 @@ TEST(Volumes, AllowedTypesPass) {
     EXPECT_TRUE(findings_of(with_volume(text)).empty())
         << text << tell(findings_of(with_volume(text)));
   }
+}
+
+// Another claim of the namespace is somebody's: a workspace's pod has its own alone.
+TEST(Volumes, AWorkspacesPodHasItsOwnClaimAlone) {
+  const std::string field = "spec.volumes[0].persistentVolumeClaim.claimName";
+  const struct {
+    const char* label;  // JSON; "" takes it away
+    const char* claim;
+    bool passes;
+  } rows[] = {
+      {R"("fix-login")", R"({"claimName": "fix-login-workspace"})", true},
+      {R"("fix-login")", R"({"claimName": "fix-login-workspace", "readOnly": true})", true},
+      {R"("fix-login")", R"({"claimName": "other-workspace"})", false},
+      {R"("fix-login")", R"({"claimName": "fix-login"})", false},
+      {R"("fix-login")", R"({"claimName": ""})", false},
+      {R"("fix-login")", R"({})", false},
+      {R"("fix-login")", R"({"claimName": null})", false},
+      {R"("fix-login")", R"({"claimName": 1})", false},
+      {R"("")", R"({"claimName": "c"})", false},
+      {R"("")", R"({"claimName": "-workspace"})", true},
+      {"", R"({"claimName": "c"})", true},
+      {"null", R"({"claimName": "c"})", true},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(std::string(row.label) + " " + row.claim);
+    json pod =
+        with_volume(R"({"name": "v", "persistentVolumeClaim": )" + std::string(row.claim) + "}");
+    json& labels = pod["metadata"]["labels"];
+    labels.erase("palisade.dev/workspace");
+    if (*row.label != '\0') labels["palisade.dev/workspace"] = json::parse(row.label);
+    const auto findings = findings_of(pod);
+    if (row.passes) {
+      EXPECT_TRUE(findings.empty()) << tell(findings);
+      continue;
+    }
+    EXPECT_EQ(fields_of(findings), std::vector<std::string>{field}) << tell(findings);
+    EXPECT_EQ(controls_of(findings), std::set<std::string>{"volume-types"});
+  }
+  json garbled = with_volume(R"({"name": "v", "persistentVolumeClaim": {"claimName": "c"}})");
+  garbled["metadata"]["labels"]["palisade.dev/workspace"] = json::array();
+  EXPECT_TRUE(controls_of(findings_of(garbled)).contains("volume-types"));
 }
 
 TEST(Volumes, OtherTypesAreRefusedByName) {
@@ -119,8 +160,6 @@ TEST(Volumes, ProjectedTokensNeedAnAllowedAudience) {
                  "no-service-account-token"},
            Token{R"({"serviceAccountToken": {"audience": 1}})", ".serviceAccountToken.audience",
                  "no-service-account-token"},
-           Token{R"({"serviceAccountToken": "x"})", ".serviceAccountToken",
-                 "no-service-account-token"},
            Token{R"({"podCertificate": {"signerName": "s"}})", ".podCertificate",
                  "no-service-account-token"},
            Token{R"({"aSourceOfTheFuture": {}})", ".aSourceOfTheFuture", "volume-types"},
@@ -137,6 +176,67 @@ TEST(Volumes, ProjectedTokensNeedAnAllowedAudience) {
     EXPECT_EQ(fields_of(findings), std::vector<std::string>{"spec.volumes[0].projected.sources[0]" +
                                                             std::string(token.field)});
   }
+}
+
+// Who stands beside the agent may prove who it is; the agent and whoever joins it may not.
+TEST(Volumes, ATokenIsForASidecarAlone) {
+  Settings settings;
+  settings.allowed_token_audiences = {"vault"};
+  const struct {
+    const char* list;
+    const char* field;  // "" passes
+  } rows[] = {{"initContainers", ""},
+              {"containers", "spec.containers[0].volumeMounts["},
+              {"ephemeralContainers", "spec.ephemeralContainers[0].volumeMounts["}};
+  for (const auto& row : rows) {
+    json pod = good_pod_with_ephemeral();
+    pod["spec"]["volumes"].push_back(json::parse(
+        R"({"name": "identity", "projected": {"sources": [
+              {"configMap": {"name": "c"}},
+              {"serviceAccountToken": {"audience": "vault", "path": "t"}}]}})"));
+    json& container = pod["spec"][row.list][0];
+    EXPECT_TRUE(findings_of(pod, settings).empty()) << tell(findings_of(pod, settings));
+    container["volumeMounts"].push_back({{"name", "identity"}, {"mountPath", "/id"}});
+    const auto findings = findings_of(pod, settings);
+    SCOPED_TRACE(tell(findings));
+    if (std::string_view(row.field).empty()) {
+      EXPECT_TRUE(findings.empty());
+      continue;
+    }
+    ASSERT_EQ(controls_of(findings), std::set<std::string>{"no-service-account-token"});
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_TRUE(findings[0].field.starts_with(row.field));
+    EXPECT_TRUE(findings[0].field.ends_with("].name"));
+    // One of the same name before it hides it from nobody.
+    json& volumes = pod["spec"]["volumes"];
+    const json first{{"name", "identity"}, {"emptyDir", {{"sizeLimit", "1Mi"}}}};
+    volumes.insert(volumes.begin(), first);
+    EXPECT_EQ(findings_of(pod, settings).size(), 1U);
+  }
+}
+
+TEST(Volumes, ATokenOfTheWrongTypeIsNone) {
+  const auto findings = findings_of(
+      with_volume(R"({"name": "v", "projected": {"sources": [{"serviceAccountToken": "x"}]}})"));
+  EXPECT_EQ(controls_of(findings),
+            (std::set<std::string>{"known-fields", "no-service-account-token"}));
+}
+
+TEST(Volumes, AClaimTemplateAsksForNobodysVolume) {
+  const auto claim = [](const std::string& spec) {
+    return fields_of(findings_of(with_volume(
+        R"({"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": )" + spec + "}}}")));
+  };
+  const std::string at = "spec.volumes[0].ephemeral.volumeClaimTemplate.spec.";
+  EXPECT_TRUE(claim(R"({"storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}},
+                        "dataSourceRef": {"kind": "VolumeSnapshot", "name": "s"}})")
+                  .empty());
+  EXPECT_EQ(claim(R"({"volumeName": "pv-of-others"})"),
+            std::vector<std::string>{at + "volumeName"});
+  EXPECT_EQ(claim(R"({"volumeName": 1})"), std::vector<std::string>{at + "volumeName"});
+  EXPECT_EQ(
+      claim(R"({"dataSourceRef": {"kind": "VolumeSnapshot", "name": "s", "namespace": "b"}})"),
+      std::vector<std::string>{at + "dataSourceRef.namespace"});
 }
 
 }  // namespace

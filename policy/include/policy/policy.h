@@ -3,8 +3,10 @@
 // documentation all read it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +15,15 @@
 #include <simdjson.h>
 
 namespace palisade::policy {
+
+// Of LLM calls; nullopt: not bounded. Tokens and money are counted over a workspace's life, and
+// over a day (UTC) for a namespace. Money in millionths of a US dollar.
+struct LlmBudget {
+  std::optional<std::int64_t> tokens;
+  std::optional<std::int64_t> requests_per_minute;
+  std::optional<std::int64_t> cost_micros;
+  bool operator==(const LlmBudget&) const = default;
+};
 
 // What an administrator sets. Defaults are the strict ones.
 struct Settings {
@@ -28,6 +39,30 @@ struct Settings {
   std::int64_t max_memory_bytes = 16LL << 30;
   std::int64_t max_ephemeral_bytes = 32LL << 30;
   std::int64_t max_empty_dir_bytes = 32LL << 30;
+  // Where images may come from: each a prefix of the image that ends at a "/"
+  // ("registry.example.com" or "registry.example.com/palisade"). nullopt: anywhere; an empty list:
+  // nowhere.
+  std::optional<std::vector<std::string>> allowed_registries;
+  bool require_digests = false;  // images are named by digest
+  // spec.runtimeClassName; nullopt: any or none. "" in the list: none may be named too.
+  std::optional<std::vector<std::string>> allowed_runtime_classes;
+  // Of AgentWorkspaces: spec.llm.gateway and the host of spec.repository.url; nullopt: any.
+  std::optional<std::vector<std::string>> allowed_llm_gateways;
+  std::optional<std::vector<std::string>> allowed_git_hosts;
+  // Models of spec.agent.model and spec.llm.models, as the gateway names them; nullopt: any.
+  std::optional<std::vector<std::string>> allowed_models;
+  // URLs of repositories, or beginnings of them that end in "/*" (see repository_allowed() in
+  // workspace.h); nullopt: any.
+  std::optional<std::vector<std::string>> allowed_repositories;
+  // The most that spec.llm.budget may ask for, and the budget of a workspace that asks for none.
+  LlmBudget workspace_budget;
+  LlmBudget namespace_budget;  // of a namespace's workspaces together
+  // Who may exec, attach, port-forward and proxy into agent pods beside a workspace's creator.
+  std::vector<std::string> session_users;
+  std::vector<std::string> session_groups;
+  // Names of the capabilities that an agent may have (see permissions.h); nullopt: any.
+  std::optional<std::vector<std::string>> agent_permissions;
+  bool operator==(const Settings&) const = default;
 };
 
 // Reads settings from their JSON document (the chart's ConfigMap). Unknown fields and wrong types
@@ -51,10 +86,20 @@ struct Control {
   std::string_view remedy;                       // what to write instead
   std::span<const std::string_view> references;  // Pod Security Standards, CIS, NSA/CISA
   void (*check)(const PodView&, const Settings&, std::vector<Finding>&);
+  // Whether it takes more than the pod to tell (other objects of the cluster). `check` then finds
+  // nothing: whoever sees the cluster makes the findings, under this id.
+  bool needs_cluster = false;
+  // Its twin for ValidatingAdmissionPolicies: a CEL expression that is the list of the paths at
+  // which a pod breaks it (see policy/cel.h). nullptr where it needs the cluster.
+  std::string (*cel)(const Settings&) = nullptr;
+  // Judges requests, not pods (see policy/guards.h): it has no check and no twin, and no
+  // HardeningException covers it.
+  bool is_guard = false;
 };
 
-// All of them, in the order in which they are reported.
+// What pods are judged by, in the order in which it is reported. Guards are not among them.
 [[nodiscard]] std::span<const Control> controls();
+// Among the controls and the guards; nullptr where there is none of that id.
 [[nodiscard]] const Control* find_control(std::string_view id);
 
 // Findings stop here: one is enough to refuse, and the pod's author must not choose how much memory
@@ -75,5 +120,10 @@ inline constexpr std::size_t kMaxFindings = 1000;
 // The findings as one message for a person, grouped by control, each with field, value, why and
 // fix.
 [[nodiscard]] std::string explain(std::span<const Finding> findings);
+
+// Somebody else's text (UTF-8) on one line of a terminal or a log: what moves a cursor, ends a line
+// or reorders text becomes '?'. Of more than `most` bytes the rest is cut off, never within a code
+// point.
+[[nodiscard]] std::string shown(std::string_view text, std::size_t most = std::string_view::npos);
 
 }  // namespace palisade::policy

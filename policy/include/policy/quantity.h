@@ -7,8 +7,6 @@
 #include <optional>
 #include <string_view>
 
-#include "pod_view.h"
-
 namespace palisade::policy {
 
 enum class Unit : std::uint8_t { one, milli };  // 1 or 1/1000, as for bytes and for CPUs
@@ -16,8 +14,5 @@ enum class Unit : std::uint8_t { one, milli };  // 1 or 1/1000, as for bytes and
 // The quantity in `unit`, away from zero to a whole one, as Kubernetes rounds. What does not fit
 // becomes the greatest (or least) int64; nullopt where the text is no quantity.
 [[nodiscard]] std::optional<std::int64_t> parse_quantity(std::string_view text, Unit unit);
-
-// A field that holds a quantity: text or, as the API server accepts it too, a number.
-[[nodiscard]] Read<std::int64_t> read_quantity(const Node& node, Unit unit);
 
 }  // namespace palisade::policy
