@@ -19,9 +19,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
-// The kubelet keeps as much of a termination message and cuts the rest: half a JSON document says
+// The kubelet keeps 12 KiB of the termination messages of all of a pod's containers, shared out
+// evenly: a session's pod has six, and one more where somebody debugs it. Half a JSON document says
 // nothing.
-constexpr std::size_t kMaxReport = 4096;
+constexpr std::size_t kMaxReport = 12 * 1024 / 7;
 constexpr auto kRetryMost = std::chrono::seconds(60);
 
 std::string dumped(const json& value) {

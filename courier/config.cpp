@@ -39,15 +39,28 @@ fs::path path(const nlohmann::json& json, const char* name, bool may_be_empty = 
   return value;
 }
 
+constexpr std::string_view kRelay = "http://127.0.0.1:";
+
+bool is_relay(std::string_view url) {
+  return url.starts_with(kRelay);
+}
+
 bool is_control(char c) {
   return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
 }
 
-// https://HOST[:PORT]/PATH without credentials.
+// https://HOST[:PORT]/PATH without credentials; without TLS only the pod's own relay.
 bool is_url(std::string_view url) {
   constexpr std::string_view kScheme = "https://";
-  if (!url.starts_with(kScheme) || std::ranges::any_of(url, is_control)) return false;
-  if (url.find_first_of("@ ") != std::string_view::npos) return false;
+  if (std::ranges::any_of(url, is_control)) return false;
+  if (url.find_first_of("@ \\") != std::string_view::npos) return false;
+  if (is_relay(url)) {
+    url.remove_prefix(kRelay.size());
+    const auto slash = url.find('/');
+    return slash != std::string_view::npos && slash > 0 && slash <= 5 && slash + 1 < url.size() &&
+           std::ranges::all_of(url.substr(0, slash), [](char c) { return c >= '0' && c <= '9'; });
+  }
+  if (!url.starts_with(kScheme)) return false;
   const auto slash = url.find('/', kScheme.size());
   return slash != std::string_view::npos && slash > kScheme.size() && slash + 1 < url.size();
 }
@@ -93,6 +106,9 @@ std::expected<Config, std::string> load_config(const fs::path& file) {
     if (std::ranges::any_of(config.username, is_control)) throw Wrong{"username"};
     config.token_file = path(json, "tokenFile", true);
     config.ca_file = path(json, "caFile", true);
+    // The relay adds what identifies the session; a token would go to it in clear text.
+    config.through_relay = is_relay(config.url);
+    if (config.through_relay && !config.token_file.empty()) throw Wrong{"tokenFile"};
     config.repository = path(json, "repository");
     config.bundle = path(json, "bundle");
     config.workspace = path(json, "workspace");

@@ -24,6 +24,10 @@ constexpr std::int64_t kMaxMemory = 384LL * 1024 * 1024;
 constexpr const char* kSystemAuthorities = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kStartRef = "refs/palisade/start";
 constexpr const char* kPushedRef = "refs/palisade/pushed";
+constexpr const char* kKeptRef = "refs/palisade/kept";    // as kept_
+constexpr const char* kLooseRef = "refs/palisade/loose";  // as loose_
+
+constexpr const char* kUnreadable = "the branch cannot be read from the workspace: ";
 
 std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
@@ -46,7 +50,8 @@ fs::path make_ca_bundle(const Config& config) {
 Courier::Courier(const Config& config, fs::path self)
     : config_(config),
       ca_bundle_(make_ca_bundle(config)),
-      git_(config, "https", config.token_file.empty() ? fs::path() : std::move(self), ca_bundle_) {}
+      git_(config, config.through_relay ? "http" : "https",
+           config.token_file.empty() ? fs::path() : std::move(self), ca_bundle_) {}
 
 std::expected<GitResult, std::string> Courier::timed(GitRun run) const {
   if (end_by_) {
@@ -94,6 +99,11 @@ std::expected<void, std::string> Courier::prepare() {
   // A courier that was killed may have left its lock.
   fs::remove(config_.repository / (std::string(kPushedRef) + ".lock"));
   pushed_ = in_repository({"rev-parse", "--verify", "--quiet", kPushedRef}).value_or(start_);
+  const auto is_set = [this](const char* reference) {
+    return in_repository({"rev-parse", "--verify", "--quiet", reference}).has_value();
+  };
+  kept_ = is_set(kKeptRef);
+  loose_ = is_set(kLooseRef);
   log("info", fmt::format("goes on from {} after a restart", pushed_));
   if (pushed_ == start_) return {};
   auto commits = count(pushed_);
@@ -146,7 +156,16 @@ std::expected<void, std::string> Courier::fetch() {
   if (!start) return std::unexpected(std::move(start.error()));
   start_ = *start;
   pushed_ = start_;
-  for (const std::string& reference : {std::string(kStartRef), branch}) {
+  // The agent has not begun: a clone that is there is an earlier pod's, on a volume that was kept.
+  const auto before = read_branch(config_.workspace, config_.branch);
+  // What cannot be read may hold work all the same.
+  if (!before) log("warn", kUnreadable + before.error());
+  kept_ = !before || before->has_value();
+  loose_ = kept_ && from != branch;
+  std::vector<std::string> references{kStartRef, branch};
+  if (kept_) references.emplace_back(kKeptRef);
+  if (loose_) references.emplace_back(kLooseRef);
+  for (const std::string& reference : references) {
     if (auto set = in_repository({"update-ref", reference, start_}); !set)
       return std::unexpected(std::move(set.error()));
   }
@@ -162,10 +181,12 @@ std::expected<void, std::string> Courier::fetch() {
   return {};
 }
 
-std::string Courier::tip() const {
-  return read_branch(config_.workspace, config_.branch)
-      .value_or(std::nullopt)
-      .value_or(std::string());
+std::string Courier::tip() {
+  const auto found = read_branch(config_.workspace, config_.branch);
+  const std::string fault = found ? std::string() : found.error();
+  if (!fault.empty() && fault != unreadable_) log("warn", kUnreadable + fault);
+  unreadable_ = fault;
+  return found.value_or(std::nullopt).value_or(std::string());
 }
 
 void Courier::deliver(bool final) {
@@ -175,7 +196,7 @@ void Courier::deliver(bool final) {
   if (config_.read_only) return;  // nothing is ever pushed: that is as asked
   const auto found = read_branch(config_.workspace, config_.branch);
   if (!found) {
-    report_.error = "the branch cannot be read from the workspace: " + found.error();
+    report_.error = kUnreadable + found.error();
     return;
   }
   const std::string tip = found->value_or(std::string());
@@ -188,7 +209,13 @@ void Courier::deliver(bool final) {
     return;
   }
   try {
+    // Of an earlier pod's clone the host may have more than the clone.
+    if (kept_ && pushed_ == start_ && is_ancestor(tip, start_)) {
+      report_.pushed = true;
+      return;
+    }
     auto done = import(tip);
+    if (done) done = follows(tip);
     if (done) done = push(tip);
     if (!done) report_.error = std::move(done.error());
   } catch (const fs::filesystem_error& error) {  // a full volume, say
@@ -269,11 +296,29 @@ std::expected<void, std::string> Courier::import(const std::string& tip) const {
   }
   std::error_code ignored;  // overwritten next time
   fs::remove(pack, ignored);
-  if (!taken) return taken;
+  return taken;
+}
+
+bool Courier::is_ancestor(const std::string& commit, const std::string& of) const {
+  return in_repository({"merge-base", "--is-ancestor", commit, of}, false).has_value();
+}
+
+std::expected<void, std::string> Courier::follows(const std::string& tip) {
   auto type = in_repository({"cat-file", "-t", tip});
   if (!type) return std::unexpected(std::move(type.error()));
   if (*type != "commit")
     return std::unexpected(fmt::format("the branch points to a {}, not to a commit", *type));
+  // It began at an earlier commit of what has been fetched now, and nobody else has the branch.
+  if (loose_) {
+    if (auto base = in_repository({"merge-base", start_, tip}); base && !base->empty()) {
+      if (auto set = in_repository({"update-ref", kStartRef, *base}, false); !set)
+        return std::unexpected(std::move(set.error()));
+      start_ = pushed_ = *base;
+      loose_ = false;
+      if (auto gone = in_repository({"update-ref", "-d", kLooseRef}, false); !gone)
+        return std::unexpected(std::move(gone.error()));
+    }
+  }
   for (const std::string& before : {start_, pushed_}) {
     if (auto follows = in_repository({"merge-base", "--is-ancestor", before, tip}); !follows) {
       // Its answer is an exit code alone; words are trouble.

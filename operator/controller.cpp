@@ -1,17 +1,19 @@
-#include <mutex>
+#include <atomic>
 #include <thread>
 
-#include <prometheus/counter.h>
-#include <prometheus/gauge.h>
-#include <prometheus/histogram.h>
-#include <prometheus/registry.h>
 #include <spdlog/spdlog.h>
 
 #include <kube/events.h>
+#include <kube/log.h>
 #include <kube/reflector.h>
 #include <kube/workqueue.h>
 #include <operator/controller.h>
-#include <operator/executor.h>
+#include <operator/reconciler.h>
+#include <operator/tokens/keeper.h>
+#include <operator/turns.h>
+
+#include "json_access.h"
+#include "metrics.h"
 
 namespace palisade::op {
 
@@ -19,16 +21,54 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 
+// Each call has its deadline of half a minute, and a look makes some twenty.
+constexpr auto kLongestLook = std::chrono::minutes(15);
+// Of those that wait for a turn, so many are looked at when one may have come free; the others see
+// their new place when they are looked at anyway.
+constexpr std::size_t kWoken = 16;
+// Of the workspaces' cache.
+constexpr const char* kByNamespace = "namespace";
+
 // The workspace that an object belongs to, as a key; "" where it belongs to none.
 std::string owner_key(const Json& object) {
-  const Json metadata = object.value("metadata", Json::object());
-  for (const Json& owner : metadata.value("ownerReferences", Json::array())) {
-    if (owner.is_object() && owner.value("kind", "") == kKind &&
-        owner.value("apiVersion", "").starts_with("palisade.dev/")) {
-      return kube::object_key(metadata.value("namespace", ""), owner.value("name", ""));
+  const Json& metadata = child(object, "metadata");
+  for (const Json& owner : child(metadata, "ownerReferences")) {
+    if (text_at(owner, "kind") == kKind &&
+        text_at(owner, "apiVersion").starts_with("palisade.dev/"))
+      return kube::object_key(text_at(metadata, "namespace"), text_at(owner, "name"));
+  }
+  // A volume that is to outlive its workspace has none.
+  if (const std::string name = text_at(child(metadata, "labels"), kWorkspaceLabel); !name.empty())
+    return kube::object_key(text_at(metadata, "namespace"), name);
+  return {};
+}
+
+// What caches keep: who last wrote which field is most of an object, and asked by nobody.
+Json without_managers(Json object) {
+  object["metadata"].erase("managedFields");
+  return object;
+}
+
+// Of a pod nobody asks how its containers are set up once it has been made, but what they run and
+// what became of it (compare.h, session.h).
+Json lean_pod(Json pod) {
+  Json& metadata = pod["metadata"];
+  metadata.erase("managedFields");
+  const auto spec = pod.find("spec");
+  if (spec == pod.end() || !spec->is_object()) return pod;
+  for (const char* field : {"volumes", "tolerations", "affinity", "securityContext"})
+    spec->erase(field);
+  for (const char* list : {"initContainers", "containers"}) {
+    const auto containers = spec->find(list);
+    if (containers == spec->end() || !containers->is_array()) continue;
+    for (Json& container : *containers) {
+      for (const char* field :
+           {"command", "args", "env", "volumeMounts", "securityContext", "resources",
+            "startupProbe", "livenessProbe", "readinessProbe", "lifecycle"})
+        container.erase(field);
     }
   }
-  return {};
+  return pod;
 }
 
 }  // namespace
@@ -36,39 +76,145 @@ std::string owner_key(const Json& object) {
 struct Controller::Impl {
   std::shared_ptr<const kube::Client> client;
   ControllerOptions options;
-  kube::WorkQueue queue;
+  Metrics metrics;
+  kube::WorkQueue queue{queue_options()};
+  const std::shared_ptr<Known> known = std::make_shared<Known>();
   std::unique_ptr<kube::Reflector> workspaces_watch, pods, service_accounts, config_maps,
-      network_policies;
-  std::unique_ptr<Gatherer> gatherer;
+      network_policies, claims, namespaces, policies;
+  std::unique_ptr<Reconciler> reconciler;
   std::unique_ptr<kube::EventRecorder> events;
+  std::unique_ptr<tokens::Keeper> keeper;
+  Turns turns{
+      [this](const std::string& ns) { return peers(ns); },
+      [this](const std::string& ns, const std::stop_token& stop) { return living(ns, stop); }};
+  std::mutex starting;
+  bool stopped = false;  // guarded by starting
   std::vector<std::jthread> workers;
-  std::mutex mutex;
-  std::map<std::string, std::string> create_errors;  // by key; guarded by mutex
+  // Nobody queues what nobody works on.
+  std::atomic<bool> leading = false;
+  std::atomic<bool> synced = false;
+  std::atomic<std::uint64_t> looks = 0;  // their numbers tell a log's lines apart
 
-  prometheus::Family<prometheus::Counter>* reconciles = nullptr;
-  prometheus::Family<prometheus::Gauge>* phases = nullptr;
-  prometheus::Gauge* depth = nullptr;
-  prometheus::Histogram* duration = nullptr;
+  explicit Impl(prometheus::Registry& registry) : metrics(registry) {}
+
+  kube::WorkQueueOptions queue_options() {
+    kube::WorkQueueOptions out;
+    out.waited = [this](std::chrono::nanoseconds since_due) { metrics.waited(since_due); };
+    return out;
+  }
 
   std::unique_ptr<kube::Reflector> watch(const kube::Resource& resource, bool owned) {
     kube::ReflectorOptions watching;
     if (owned) watching.label_selector = std::string(kManagedByLabel) + "=" + kManagedBy;
+    watching.transform = resource == kube::resources::kPods ? lean_pod : without_managers;
+    if (resource == workspaces()) {
+      watching.indexes[kByNamespace] = [](const Json& object) {
+        return std::vector{text_at(child(object, "metadata"), "namespace")};
+      };
+    }
     const auto enqueue = [this, owned](const kube::ObjectPtr& object) {
       const std::string key = owned ? owner_key(*object) : kube::object_key(*object);
-      if (!key.empty()) queue.add(key);
+      // The first list is no change.
+      if (!key.empty() && leading)
+        queue.add(key, synced ? kube::Priority::kFresh : kube::Priority::kRoutine);
     };
     kube::EventHandler handler;
-    handler.on_add = enqueue;
-    handler.on_update = [enqueue](const kube::ObjectPtr&, const kube::ObjectPtr& after) {
-      enqueue(after);
+    handler.on_add = [this, resource, enqueue](const kube::ObjectPtr& object) {
+      if (reconciler->noticed(resource, nullptr, object)) enqueue(object);
     };
-    handler.on_delete = enqueue;
+    handler.on_update = [this, resource, enqueue](const kube::ObjectPtr& before,
+                                                  const kube::ObjectPtr& after) {
+      if (resource == workspaces() && peer_of(*before, false) != peer_of(*after, false))
+        wake(kube::split_key(kube::object_key(*after)).first);
+      measured(resource, before, after);
+      if (reconciler->noticed(resource, before, after)) enqueue(after);
+    };
+    handler.on_delete = [this, resource, enqueue](const kube::ObjectPtr& object) {
+      measured(resource, object, nullptr);
+      if (reconciler->noticed(resource, object, nullptr)) enqueue(object);
+      if (resource == workspaces() || resource == kube::resources::kPods)
+        wake(kube::split_key(kube::object_key(*object)).first);
+    };
     return std::make_unique<kube::Reflector>(client, resource, watching, std::move(handler));
   }
 
+  // The workspaces of a namespace, for Turns.
+  std::vector<Peer> peers(const std::string& ns) const {
+    std::vector<Peer> out;
+    const auto listed = workspaces_watch->cache().by_index(kByNamespace, ns);
+    for (const kube::ObjectPtr& cached : listed) {
+      const std::string name = kube::split_key(kube::object_key(*cached)).second;
+      const std::string pod = agent_object(name);
+      out.push_back(peer_of(
+          *known->newest(workspaces(), ns, name, cached),
+          known->newest(kube::resources::kPods, ns, pod, pods->cache().get(ns, pod)) != nullptr));
+    }
+    return out;
+  }
+
+  std::optional<std::vector<std::string>> living(const std::string& ns,
+                                                 const std::stop_token& stop) const {
+    kube::ListOptions list;
+    list.ns = ns;
+    list.label_selector = std::string(kManagedByLabel) + "=" + kManagedBy;
+    const auto found = client->list(kube::resources::kPods, list, stop);
+    if (!found) {
+      if (!stop.stop_requested())
+        spdlog::warn("{}: its pods cannot be listed: {}", ns, found.error().text());
+      return std::nullopt;
+    }
+    std::vector<std::string> out;
+    for (const Json& pod : found->items) {
+      if (std::string key = owner_key(pod); !key.empty()) out.push_back(std::move(key));
+    }
+    return out;
+  }
+
+  // A turn may have come free.
+  void wake(const std::string& ns) {
+    for (const std::string& key : turns.waiting(ns, kWoken))
+      queue.add(key);
+  }
+
+  // Labels alone: AgentPolicies select by them.
+  std::unique_ptr<kube::Reflector> watch_namespaces() {
+    kube::ReflectorOptions watching;
+    watching.transform = [](const Json& object) {
+      Json out = Json::object();
+      const Json metadata = object.value("metadata", Json::object());
+      out["metadata"]["labels"] = metadata.value("labels", Json::object());
+      return out;
+    };
+    kube::EventHandler handler;
+    handler.on_update = [this](const kube::ObjectPtr& before, const kube::ObjectPtr& after) {
+      if ((*before)["metadata"]["labels"] != (*after)["metadata"]["labels"])
+        enqueue_all((*after)["metadata"]["name"]);
+    };
+    return std::make_unique<kube::Reflector>(client, kube::resources::kNamespaces, watching,
+                                             std::move(handler));
+  }
+
+  std::unique_ptr<kube::Reflector> watch_policies() {
+    kube::EventHandler handler;
+    handler.on_add = [this](const kube::ObjectPtr&) { enqueue_all(""); };
+    handler.on_update = [this](const kube::ObjectPtr&, const kube::ObjectPtr&) { enqueue_all(""); };
+    handler.on_delete = handler.on_add;
+    return std::make_unique<kube::Reflector>(client, agent_policies(), kube::ReflectorOptions{},
+                                             std::move(handler));
+  }
+
+  // Every workspace of a namespace; of all where it is empty.
+  void enqueue_all(const std::string& ns, kube::Priority priority = kube::Priority::kFresh) {
+    if (!leading) return;
+    const kube::Cache& cache = workspaces_watch->cache();
+    const auto listed = ns.empty() ? cache.all() : cache.by_index(kByNamespace, ns);
+    for (const kube::ObjectPtr& workspace : listed)
+      queue.add(kube::object_key(*workspace), priority);
+  }
+
   [[nodiscard]] std::vector<kube::Reflector*> watches() const {
-    return {workspaces_watch.get(), pods.get(), service_accounts.get(), config_maps.get(),
-            network_policies.get()};
+    return {workspaces_watch.get(), pods.get(),   service_accounts.get(), config_maps.get(),
+            network_policies.get(), claims.get(), namespaces.get(),       policies.get()};
   }
 
   void work(const std::stop_token& stop) {
@@ -77,137 +223,152 @@ struct Controller::Impl {
         if (stop.stop_requested()) return;
       }
     }
+    synced = true;
     while (auto key = queue.get(stop)) {
       const auto begun = Steady::now();
       const bool ok = reconcile(*key, stop);
-      duration->Observe(std::chrono::duration<double>(Steady::now() - begun).count());
-      reconciles->Add({{"result", ok ? "success" : "error"}}).Increment();
+      metrics.reconciled(ok, Steady::now() - begun);
       if (ok) {
         queue.forget(*key);
       } else if (!stop.stop_requested()) {
         queue.add_rate_limited(*key);
       }
       queue.done(*key);
-      depth->Set(static_cast<double>(queue.size()));
     }
   }
 
   // False: to be tried again with back-off.
   bool reconcile(const std::string& key, const std::stop_token& stop) {
+    const auto [ns, name] = kube::split_key(key);
+    const std::string look = std::to_string(++looks);
+    const kube::LogFields fields{{"namespace", ns}, {"workspace", name}, {"look", look}};
     const kube::ObjectPtr workspace = workspaces_watch->cache().get(key);
     if (!workspace) {
-      const std::scoped_lock lock(mutex);
-      create_errors.erase(key);
+      reconciler->forget(key);
+      keeper->forget(key);
+      if (turns.give_back(key)) wake(kube::split_key(key).first);
       return true;
     }
+    kube::Span span = look_span(ns, name, look);
+    const kube::CurrentSpan current(span);
     try {
-      auto seen = gatherer->gather(workspace, stop);
-      if (!seen) {
-        if (!stop.stop_requested()) spdlog::warn("{}: not looked at: {}", key, seen.error().text());
-        return false;
-      }
-      {
-        const std::scoped_lock lock(mutex);
-        seen->create_error = create_errors[key];
-      }
-      const Plan plan = decide(*seen, options.config, std::chrono::system_clock::now());
-      std::string create_error = seen->create_error;
-      const auto done = execute(*client, *workspace, plan, create_error, stop);
-      {
-        const std::scoped_lock lock(mutex);
-        create_errors[key] = create_error;
-      }
-      for (const PlannedEvent& event : plan.events) {
-        events->record(*workspace,
-                       event.warning ? kube::EventType::kWarning : kube::EventType::kNormal,
-                       event.reason, "Reconcile", event.note);
-      }
-      for (const Action& action : plan.actions)
-        log(key, action);
-      if (!done) {
-        if (!stop.stop_requested()) spdlog::warn("{}: {}", key, done.error().text());
-        // The next round tells the new error in the status.
-        return false;
-      }
-      if (plan.requeue_after)
-        queue.add_after(key,
-                        std::chrono::duration_cast<std::chrono::milliseconds>(*plan.requeue_after));
-      return true;
+      const Reconciler::Outcome outcome = reconciler->reconcile(workspace, stop);
+      span.set("palisade.look.again", outcome.again || outcome.after.has_value());
+      if (!outcome.ok) span.fail("not carried out; the log says why");
+      if (outcome.again) queue.add(key);
+      if (outcome.after)
+        queue.add_after(key, std::chrono::duration_cast<std::chrono::milliseconds>(*outcome.after));
+      // A server that says when is not asked before.
+      return outcome.ok || outcome.after;
     } catch (const std::exception& error) {
       spdlog::error("{}: {}", key, error.what());
+      span.fail("failed; the log says why");
       return false;
     }
   }
 
-  static void log(const std::string& key, const Action& action) {
-    static constexpr const char* kNames[] = {
-        "add finalizer", "remove finalizer", "apply",  "strip foreign fields of",
-        "create",        "lift the gate of", "delete", "status"};
-    if (action.kind == ActionKind::kStatus) {
-      spdlog::info("{}: {}", key, action.object.value("phase", ""));
-    } else {
-      spdlog::info("{}: {} {} {}", key, kNames[static_cast<std::size_t>(action.kind)],
-                   action.resource->kind, action.name);
-    }
+  // `look` stands in the log's lines, too.
+  [[nodiscard]] kube::Span look_span(const std::string& ns, const std::string& name,
+                                     const std::string& look) const {
+    if (!options.tracer) return {};
+    kube::Span span = options.tracer->begin("reconcile", kube::SpanKind::kInternal);
+    span.set("k8s.namespace.name", ns);
+    span.set("palisade.workspace", name);
+    span.set("palisade.look", look);
+    return span;
   }
 
-  void count_phases() const {
-    std::map<std::string, int> counts{{"Pending", 0}, {"Running", 0},   {"Succeeded", 0},
-                                      {"Failed", 0},  {"Suspended", 0}, {"Expired", 0}};
-    for (const kube::ObjectPtr& workspace : workspaces_watch->cache().all())
-      ++counts[workspace->value("status", Json::object()).value("phase", "Pending")];
-    for (const auto& [phase, count] : counts)
-      phases->Add({{"phase", phase}}).Set(count);
+  Reconciler::Hooks hooks() {
+    Reconciler::Hooks out;
+    out.complete = [this](Observed& seen, const std::string& key) {
+      seen.memory = keeper->recall(key, text_at(child(seen.workspace, "metadata"), "uid"));
+      seen.process = keeper->process();
+      if (!peer_of(seen.workspace, false).active) turns.give_back(key);
+    };
+    out.turn = [this](Observed& seen, const std::string& key, const std::stop_token& stop) {
+      if (const auto limit = running_limit(seen)) seen.turn = turns.ask(key, limit->most, stop);
+    };
+    out.carried_out = [this](const Plan& plan, const std::string& key) {
+      if (plan.tokens_told) keeper->told(key);
+      if (plan.token_job) keeper->submit(*plan.token_job);
+      if (plan.gives_turn_back && turns.give_back(key)) wake(kube::split_key(key).first);
+    };
+    out.tell = [this](const Json& workspace, const std::vector<PlannedEvent>& told) {
+      for (const PlannedEvent& event : told) {
+        events->record(workspace,
+                       event.warning ? kube::EventType::kWarning : kube::EventType::kNormal,
+                       event.reason, "Reconcile", event.note);
+      }
+    };
+    return out;
+  }
+
+  // Counts what becomes of workspaces, whoever is to look at them.
+  void measured(const kube::Resource& resource, const kube::ObjectPtr& before,
+                const kube::ObjectPtr& after) {
+    if (resource == workspaces()) metrics.changed(before, after, options.now());
   }
 };
 
 Controller::Controller(std::shared_ptr<const kube::Client> client, ControllerOptions options,
                        prometheus::Registry& registry)
-    : impl_(std::make_unique<Impl>()) {
+    : impl_(std::make_unique<Impl>(registry)) {
   Impl& impl = *impl_;
   impl.client = std::move(client);
   impl.options = std::move(options);
-  impl.reconciles = &prometheus::BuildCounter()
-                         .Name("palisade_operator_reconciles_total")
-                         .Help("Reconciliations by result.")
-                         .Register(registry);
-  impl.phases = &prometheus::BuildGauge()
-                     .Name("palisade_operator_workspaces")
-                     .Help("AgentWorkspaces by phase.")
-                     .Register(registry);
-  impl.depth = &prometheus::BuildGauge()
-                    .Name("palisade_operator_queue_depth")
-                    .Help("Workspaces that wait for a worker.")
-                    .Register(registry)
-                    .Add({});
-  impl.duration = &prometheus::BuildHistogram()
-                       .Name("palisade_operator_reconcile_duration_seconds")
-                       .Help("Time of one reconciliation.")
-                       .Register(registry)
-                       .Add({}, prometheus::Histogram::BucketBoundaries{0.005, 0.01, 0.025, 0.05,
-                                                                        0.1, 0.25, 0.5, 1, 5, 30});
   using namespace kube::resources;
   impl.workspaces_watch = impl.watch(workspaces(), false);
   impl.pods = impl.watch(kPods, true);
   impl.service_accounts = impl.watch(kServiceAccounts, true);
   impl.config_maps = impl.watch(kConfigMaps, true);
   impl.network_policies = impl.watch(kNetworkPolicies, true);
+  impl.claims = impl.watch(volume_claims(), true);
+  impl.namespaces = impl.watch_namespaces();
+  impl.policies = impl.watch_policies();
   const Caches caches{&impl.service_accounts->cache(), &impl.config_maps->cache(),
-                      &impl.network_policies->cache(), &impl.pods->cache()};
-  impl.gatherer =
-      std::make_unique<Gatherer>(impl.client, caches, impl.options.gateways, impl.options.resolver);
+                      &impl.network_policies->cache(), &impl.pods->cache(),
+                      &impl.claims->cache(),           &impl.namespaces->cache(),
+                      &impl.policies->cache()};
+  auto gatherer = std::make_shared<Gatherer>(impl.client, caches, impl.options.gateways,
+                                             impl.options.config.defaults.gateway,
+                                             impl.options.resolver, impl.known);
+  impl.reconciler =
+      std::make_unique<Reconciler>(impl.client, std::move(gatherer), impl.known,
+                                   impl.options.config, impl.options.now, impl.hooks());
 }
 
 Controller::~Controller() {
   stop();
 }
 
-void Controller::start() {
+void Controller::watch() {
+  for (kube::Reflector* reflector : impl_->watches())
+    reflector->start();
+}
+
+void Controller::lead() {
   Impl& impl = *impl_;
+  const std::scoped_lock lock(impl.starting);
+  if (impl.stopped || impl.leading) return;
   impl.events = std::make_unique<kube::EventRecorder>(impl.client, "palisade.dev/operator",
                                                       impl.options.instance);
-  for (kube::Reflector* reflector : impl.watches())
-    reflector->start();
+  tokens::KeeperOptions keeping;
+  keeping.done = [&impl](const std::string& key) {
+    impl.known->forget_secrets(key);
+    impl.queue.add(key);
+  };
+  auto transports = impl.options.transports
+                        ? impl.options.transports
+                        : tokens::usual_transports(impl.options.config.defaults.git_ca);
+  impl.keeper = std::make_unique<tokens::Keeper>(
+      std::make_unique<tokens::Steward>(impl.client, std::move(transports),
+                                        tokens::new_process_id(), impl.options.now),
+      std::move(keeping));
+  impl.keeper->start();
+  impl.metrics.lead();
+  // Whatever a watch tells from here on is queued; what it has told before is in the cache.
+  impl.leading = true;
+  impl.enqueue_all("", kube::Priority::kRoutine);
   for (int i = 0; i < std::max(1, impl.options.workers); ++i) {
     impl.workers.emplace_back([&impl](const std::stop_token& stop) { impl.work(stop); });
   }
@@ -215,10 +376,15 @@ void Controller::start() {
 
 void Controller::stop() {
   Impl& impl = *impl_;
+  {
+    const std::scoped_lock lock(impl.starting);
+    impl.stopped = true;
+  }
   impl.queue.shut_down();
   for (std::jthread& worker : impl.workers)
     worker.request_stop();
-  impl.workers.clear();  // joins
+  if (impl.keeper) impl.keeper->stop();  // a worker may still hand it jobs, which nobody does
+  impl.workers.clear();                  // joins
   for (kube::Reflector* reflector : impl.watches())
     reflector->stop();
   impl.events.reset();
@@ -228,8 +394,54 @@ bool Controller::ready() const {
   for (const kube::Reflector* reflector : impl_->watches()) {
     if (!reflector->has_synced()) return false;
   }
-  impl_->count_phases();
   return true;
+}
+
+void Controller::measure() {
+  const auto watches = impl_->watches();
+  const std::vector<const kube::Reflector*> seen(watches.begin(), watches.end());
+  // Of two processes the one that leads tells of them.
+  impl_->metrics.show(
+      impl_->leading ? impl_->workspaces_watch->cache().all() : std::vector<kube::ObjectPtr>(),
+      impl_->queue.snapshot(0), seen);
+}
+
+std::string Controller::stuck() const {
+  for (const kube::Reflector* reflector : impl_->watches()) {
+    if (reflector->silence() > reflector->longest_silence())
+      return "the watch of " + reflector->resource().plural + " is silent";
+  }
+  if (const std::string key = impl_->queue.stuck(kLongestLook); !key.empty())
+    return "workspace " + key + " has been looked at for too long";
+  return {};
+}
+
+std::string Controller::debug() const {
+  const kube::WorkQueueSnapshot queue = impl_->queue.snapshot();
+  Json processing = Json::array();
+  for (const auto& entry : queue.processing)
+    processing.push_back({{"key", entry.key}, {"forMs", entry.since.count()}});
+  Json delayed = Json::array();
+  for (const auto& entry : queue.delayed) {
+    delayed.push_back(
+        {{"key", entry.key}, {"dueInMs", entry.due.count()}, {"failures", entry.failures}});
+  }
+  Json watches = Json::array();
+  for (const kube::Reflector* reflector : impl_->watches()) {
+    watches.push_back({{"resource", reflector->resource().plural},
+                       {"objects", reflector->cache().size()},
+                       {"synced", reflector->has_synced()},
+                       {"silentForMs", reflector->silence().count()},
+                       {"error", reflector->last_error()}});
+  }
+  return Json{{"leading", impl_->leading.load()},
+              {"queued", {{"fresh", queue.fresh}, {"routine", queue.routine}}},
+              {"processing", processing},
+              {"delayed", {{"total", queue.delayed_total}, {"earliest", delayed}}},
+              {"failing", queue.failing},
+              {"watches", watches}}
+             .dump(1) +
+         "\n";
 }
 
 std::string Controller::trouble() const {

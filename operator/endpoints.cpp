@@ -172,6 +172,13 @@ std::string forbidden_reason(const Cidr& block, const std::vector<Cidr>& except,
   return {};
 }
 
+std::vector<Cidr> never_reachable() {
+  std::vector<Cidr> out;
+  for (const Forbidden& entry : kForbidden)
+    out.push_back(*parse_cidr(entry.cidr));
+  return out;
+}
+
 std::expected<Endpoint, std::string> service_endpoint(const Target& target, const Json& service) {
   const Json spec = service.value("spec", Json::object());
   const std::string cluster_ip = spec.value("clusterIP", "");
@@ -226,6 +233,33 @@ std::expected<Endpoint, std::string> address_endpoint(const Target& target,
   return endpoint;
 }
 
+namespace {
+
+// Pods of the namespace by their labels, at TCP ports, and nothing beside them.
+bool selects_pods_of(const Endpoint& endpoint, const std::string& ns) {
+  const bool tcp = std::ranges::all_of(endpoint.ports, [](const Json& port) {
+    return port.is_object() && port.contains("port") && port.value("protocol", Json()) == "TCP";
+  });
+  return tcp && std::ranges::all_of(endpoint.peers, [&](const Json& peer) {
+           if (!peer.is_object() || peer.size() != 2 ||
+               peer.value("namespaceSelector", Json()) != namespace_selector(ns))
+             return false;
+           const Json pods = peer.value("podSelector", Json());
+           return pods.is_object() && pods.size() == 1 && pods.contains("matchLabels") &&
+                  pods["matchLabels"].is_object() && !pods["matchLabels"].empty();
+         });
+}
+
+}  // namespace
+
+bool fits_service(const Endpoint& endpoint, const std::string& url) {
+  const auto target = parse_target(url);
+  if (!target || target->host != endpoint.host || endpoint.peers.empty() || endpoint.ports.empty())
+    return false;
+  const auto service = target->service();
+  return service && selects_pods_of(endpoint, service->second);
+}
+
 bool fits_pod(const Endpoint& endpoint, const std::string& url, const Json& host_aliases) {
   const auto target = parse_target(url);
   if (!target || target->host != endpoint.host || endpoint.peers.empty() || endpoint.ports.empty())
@@ -235,19 +269,7 @@ bool fits_pod(const Endpoint& endpoint, const std::string& url, const Json& host
   } else {
     const Json alias{{"ip", endpoint.alias}, {"hostnames", {endpoint.host}}};
     if (std::ranges::find(host_aliases, alias) == host_aliases.end()) return false;
-    if (const auto service = target->service()) {
-      const bool tcp = std::ranges::all_of(endpoint.ports, [](const Json& port) {
-        return port.is_object() && port.contains("port") && port.value("protocol", Json()) == "TCP";
-      });
-      return tcp && std::ranges::all_of(endpoint.peers, [&](const Json& peer) {
-               if (!peer.is_object() || peer.size() != 2 ||
-                   peer.value("namespaceSelector", Json()) != namespace_selector(service->second))
-                 return false;
-               const Json pods = peer.value("podSelector", Json());
-               return pods.is_object() && pods.size() == 1 && pods.contains("matchLabels") &&
-                      pods["matchLabels"].is_object() && !pods["matchLabels"].empty();
-             });
-    }
+    if (const auto service = target->service()) return selects_pods_of(endpoint, service->second);
   }
   const std::string address = target->is_address() ? target->host : endpoint.alias;
   return endpoint.peers == Json::array({address_peer(address)}) &&

@@ -6,99 +6,161 @@ namespace palisade::op {
 
 namespace {
 
-// The workspace's finalizers with or without ours, written only if nobody has changed the object
-// meanwhile.
-kube::Result<void> set_finalizer(const kube::Client& client, const Json& workspace, bool wanted,
-                                 const std::stop_token& stop) {
-  const Json& metadata = workspace["metadata"];
-  Json finalizers = metadata.value("finalizers", Json::array());
-  const auto ours = std::ranges::find(finalizers, Json(kFinalizer));
-  if (wanted == (ours != finalizers.end())) return {};
-  if (wanted) {
-    finalizers.push_back(kFinalizer);
-  } else {
-    finalizers.erase(ours);
-  }
-  const Json patch{{"metadata",
-                    {{"uid", metadata["uid"]},
-                     {"resourceVersion", metadata["resourceVersion"]},
-                     {"finalizers", finalizers}}}};
-  auto done =
-      client.patch(workspaces(), metadata["namespace"].get<std::string>(),
-                   metadata["name"].get<std::string>(), kube::PatchType::kMerge, patch, "", stop);
-  if (!done && !(done.error().is_not_found() && !wanted))
-    return std::unexpected(std::move(done.error()));
-  return {};
-}
+class Executor {
+ public:
+  Executor(const kube::Client& client, const Json& workspace, Known& known, std::stop_token stop)
+      : client_(client),
+        workspace_(workspace),
+        ns_(workspace["metadata"]["namespace"]),
+        key_(kube::object_key(workspace)),
+        known_(known),
+        stop_(std::move(stop)) {}
 
-kube::Result<void> one(const kube::Client& client, const Json& workspace, const std::string& ns,
-                       const Action& action, const std::stop_token& stop) {
-  const auto outcome = [](const kube::Result<Json>& result) -> kube::Result<void> {
-    if (!result) return std::unexpected(result.error());
+  kube::Result<void> one(const Action& action) {
+    const std::string& ns = action.ns.empty() ? ns_ : action.ns;
+    switch (action.kind) {
+      case ActionKind::kAddFinalizer:
+        return set_finalizer(true);
+      case ActionKind::kRemoveFinalizer:
+        return set_finalizer(false);
+      case ActionKind::kApply: {
+        if (action.uid.empty()) return create(*action.resource, ns, action);
+        Json object = action.object;
+        object["metadata"]["uid"] = action.uid;
+        return outcome(*action.resource, ns, action.name,
+                       client_.apply(*action.resource, ns, action.name, object,
+                                     {kFieldManager, true, "", false}, stop_));
+      }
+      case ActionKind::kStrip: {
+        Json change = action.object;
+        change["metadata"]["uid"] = action.uid;
+        return patch(*action.resource, ns, action.name, change);
+      }
+      case ActionKind::kCreatePod:
+        return create(*action.resource, ns, action);
+      case ActionKind::kLiftGate:
+        return patch(
+            *action.resource, ns, action.name,
+            {{"metadata", {{"uid", action.uid}}}, {"spec", {{"schedulingGates", nullptr}}}});
+      case ActionKind::kDelete: {
+        kube::DeleteOptions options;
+        options.uid = action.uid;
+        options.propagation = "Background";
+        auto gone = client_.remove(*action.resource, ns, action.name, options, stop_);
+        forget(*action.resource, ns, action.name);
+        if (gone) known_.ending(*action.resource, ns, action.name, action.uid);
+        if (!gone && !gone.error().is_not_found()) return gone;
+        return {};
+      }
+      case ActionKind::kStatus: {
+        auto written = write_status(client_, workspace_, action.object, known_, stop_);
+        if (!written) return std::unexpected(std::move(written.error()));
+        return {};
+      }
+    }
     return {};
-  };
-  switch (action.kind) {
-    case ActionKind::kAddFinalizer:
-      return set_finalizer(client, workspace, true, stop);
-    case ActionKind::kRemoveFinalizer:
-      return set_finalizer(client, workspace, false, stop);
-    case ActionKind::kApply:
-      return outcome(client.apply(*action.resource, ns, action.name, action.object,
-                                  {kFieldManager, true, "", false}, stop));
-    case ActionKind::kStrip: {
-      Json patch = action.object;
-      patch["metadata"]["uid"] = action.uid;
-      return outcome(client.patch(*action.resource, ns, action.name, kube::PatchType::kMerge, patch,
-                                  "", stop));
+  }
+
+ private:
+  // The workspace's finalizers with or without ours, written only if nobody has changed the object
+  // meanwhile.
+  kube::Result<void> set_finalizer(bool wanted) {
+    const Json& metadata = workspace_["metadata"];
+    Json finalizers = metadata.value("finalizers", Json::array());
+    const auto ours = std::ranges::find(finalizers, Json(kFinalizer));
+    if (wanted == (ours != finalizers.end())) return {};
+    if (wanted) {
+      finalizers.push_back(kFinalizer);
+    } else {
+      finalizers.erase(ours);
     }
-    case ActionKind::kCreatePod: {
-      auto made = client.create(*action.resource, ns, action.object, stop);
-      if (!made && made.error().is_already_exists()) return {};
-      return outcome(made);
+    const Json change{{"metadata",
+                       {{"uid", metadata["uid"]},
+                        {"resourceVersion", metadata["resourceVersion"]},
+                        {"finalizers", finalizers}}}};
+    auto done = patch(workspaces(), ns_, metadata["name"], change);
+    if (!done && done.error().is_not_found() && !wanted) return {};
+    return done;
+  }
+
+  kube::Result<void> create(const kube::Resource& resource, const std::string& ns,
+                            const Action& action) {
+    auto made = client_.create(resource, ns, action.object, stop_, kFieldManager);
+    // Ours from a moment ago, or somebody else's: the next look is at the API server itself.
+    if (!made && made.error().is_already_exists()) known_.suspect(key_);
+    return outcome(resource, ns, action.name, std::move(made));
+  }
+
+  kube::Result<void> patch(const kube::Resource& resource, const std::string& ns,
+                           const std::string& name, const Json& change) {
+    return outcome(resource, ns, name,
+                   client_.patch(resource, ns, name, kube::PatchType::kMerge, change, "", stop_));
+  }
+
+  kube::Result<void> outcome(const kube::Resource& resource, const std::string& ns,
+                             const std::string& name, kube::Result<Json> answer) {
+    if (!answer) {
+      // A server in trouble says nothing of the object.
+      if (!answer.error().is_retriable()) forget(resource, ns, name);
+      return std::unexpected(std::move(answer.error()));
     }
-    case ActionKind::kLiftGate: {
-      const Json patch{{"metadata", {{"uid", action.uid}}},
-                       {"spec", {{"schedulingGates", nullptr}}}};
-      return outcome(client.patch(*action.resource, ns, action.name, kube::PatchType::kMerge, patch,
-                                  "", stop));
+    auto object = std::make_shared<const Json>(std::move(*answer));
+    if (resource == kube::resources::kSecrets) {
+      known_.learn_secret(key_, name, std::move(object));
+    } else {
+      known_.learn(resource, std::move(object));
     }
-    case ActionKind::kDelete: {
-      kube::DeleteOptions options;
-      options.uid = action.uid;
-      options.propagation = "Background";
-      auto gone = client.remove(*action.resource, ns, action.name, options, stop);
-      if (!gone && !gone.error().is_not_found()) return gone;
-      return {};
-    }
-    case ActionKind::kStatus: {
-      const Json object{{"apiVersion", kApiVersion},
-                        {"kind", kKind},
-                        {"metadata",
-                         {{"name", workspace["metadata"]["name"]},
-                          {"namespace", ns},
-                          {"uid", workspace["metadata"]["uid"]}}},
-                        {"status", action.object}};
-      auto written =
-          client.apply(workspaces(), ns, workspace["metadata"]["name"].get<std::string>(), object,
-                       {kFieldManager, true, "status", false}, stop);
-      if (!written && written.error().is_not_found()) return {};
-      return outcome(written);
+    return {};
+  }
+
+  void forget(const kube::Resource& resource, const std::string& ns, const std::string& name) {
+    if (resource == kube::resources::kSecrets) {
+      known_.forget_secrets(key_);
+    } else {
+      known_.forget(resource, ns, name);
     }
   }
-  return {};
-}
+
+  const kube::Client& client_;
+  const Json& workspace_;
+  const std::string ns_;
+  const std::string key_;
+  Known& known_;
+  const std::stop_token stop_;
+};
 
 }  // namespace
 
-kube::Result<void> execute(const kube::Client& client, const Json& workspace, const Plan& plan,
-                           std::string& create_error, std::stop_token stop) {
+kube::Result<kube::ObjectPtr> write_status(const kube::Client& client, const Json& workspace,
+                                           const Json& status, Known& known, std::stop_token stop) {
   const std::string ns = workspace["metadata"]["namespace"];
+  const std::string name = workspace["metadata"]["name"];
+  const Json object{
+      {"apiVersion", kApiVersion},
+      {"kind", kKind},
+      {"metadata", {{"name", name}, {"namespace", ns}, {"uid", workspace["metadata"]["uid"]}}},
+      {"status", status}};
+  auto written = client.apply(workspaces(), ns, name, object,
+                              {kFieldManager, true, "status", false}, std::move(stop));
+  if (!written) {
+    if (!written.error().is_retriable()) known.forget(workspaces(), ns, name);
+    if (written.error().is_not_found()) return kube::ObjectPtr();
+    return std::unexpected(std::move(written.error()));
+  }
+  auto out = std::make_shared<const Json>(std::move(*written));
+  known.learn(workspaces(), out);
+  return out;
+}
+
+kube::Result<void> execute(const kube::Client& client, const Json& workspace, const Plan& plan,
+                           Known& known, std::string& create_error, std::stop_token stop) {
+  Executor executor(client, workspace, known, std::move(stop));
   kube::Result<void> failed;
   create_error.clear();
   for (const Action& action : plan.actions) {
     // After a failure nothing more is changed, but the status is still told.
     if (!failed && action.kind != ActionKind::kStatus) continue;
-    auto done = one(client, workspace, ns, action, stop);
+    auto done = executor.one(action);
     if (done || !failed) continue;
     if (action.kind == ActionKind::kApply || action.kind == ActionKind::kCreatePod)
       create_error = done.error().message.empty() ? done.error().text() : done.error().message;

@@ -4,27 +4,28 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netdb.h>
-#include <openssl/evp.h>
 
+#include <kube/base64.h>
+#include <kube/labels.h>
 #include <operator/gather.h>
 
 namespace palisade::op {
 
 namespace {
 
-constexpr auto kApiServerFresh = std::chrono::seconds(60);
+// Of what many workspaces name alike, a Service.
+constexpr auto kShared = std::chrono::seconds(1);
+constexpr auto kOffLimitsFresh = std::chrono::seconds(60);
+constexpr auto kGatewayCaFresh = std::chrono::seconds(10);
+constexpr const char* kGatewayCaConfigMap = "palisade-gateway-ca";
+constexpr const char* kGatewayCaConfigMapKey = "ca.crt";
+constexpr const char* kMetadataAddress = "169.254.169.254";
 constexpr std::size_t kMaxToken = 16 * 1024;
 
-std::optional<std::string> decode_base64(const std::string& text) {
-  if (text.size() % 4 != 0 || text.size() > kMaxToken * 2) return std::nullopt;
-  std::string out(text.size() / 4 * 3, '\0');
-  const int length = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                     reinterpret_cast<const unsigned char*>(text.data()),
-                                     static_cast<int>(text.size()));
-  if (length < 0) return std::nullopt;
-  const auto padding = static_cast<std::size_t>(std::ranges::count(text, '='));
-  out.resize(static_cast<std::size_t>(length) - std::min<std::size_t>(padding, 2));
-  return out;
+// Of a Secret; a token is not larger than kMaxToken.
+std::optional<std::string> decode_token(const std::string& text) {
+  if (text.size() > kMaxToken * 2) return std::nullopt;
+  return kube::decode_base64(text);
 }
 
 std::string trimmed(const std::string& text) {
@@ -33,7 +34,26 @@ std::string trimmed(const std::string& text) {
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
+// The TCP ports of a Service's spec or of an EndpointSlice.
+std::vector<std::uint16_t> tcp_ports(const Json& object) {
+  std::vector<std::uint16_t> out;
+  const Json ports = object.value("ports", Json::array());
+  for (const Json& port : ports) {
+    if (!port.is_object() || port.value("protocol", "TCP") != "TCP") continue;
+    const Json number = port.value("port", Json());
+    if (number.is_number_integer() && number > 0 && number < 65536)
+      out.push_back(number.get<std::uint16_t>());
+  }
+  return out;
+}
+
 }  // namespace
+
+const kube::Resource& agent_policies() {
+  static const kube::Resource kAgentPolicies{"palisade.dev", "v1alpha1", "agentpolicies",
+                                             "AgentPolicy", false};
+  return kAgentPolicies;
+}
 
 std::expected<std::vector<std::string>, std::string> resolve_host(const std::string& host) {
   addrinfo hints{};
@@ -60,110 +80,265 @@ std::expected<std::vector<std::string>, std::string> resolve_host(const std::str
 }
 
 Gatherer::Gatherer(std::shared_ptr<const kube::Client> client, Caches caches,
-                   std::map<std::string, std::string> gateways, Resolver resolver)
+                   std::map<std::string, std::string> gateways, std::optional<Gateway> own,
+                   Resolver resolver, std::shared_ptr<Known> known)
     : client_(std::move(client)),
       caches_(caches),
       gateways_(std::move(gateways)),
-      resolver_(std::move(resolver)) {}
+      own_{{}, {}, {}, std::move(own)},
+      resolver_(std::move(resolver)),
+      known_(std::move(known)) {}
 
 kube::Result<Observed> Gatherer::gather(const kube::ObjectPtr& workspace, std::stop_token stop) {
-  using namespace kube::resources;
   Observed seen;
   seen.workspace = *workspace;
   const auto parsed = parse_workspace(*workspace);
-  const auto [ns, name] = kube::split_key(kube::object_key(*workspace));
-  Workspace named;
-  named.name = name;
-  const std::string objects = named.agent_object();
-
-  auto pod = read(kPods, caches_.pods, ns, objects, stop);
-  if (!pod) return std::unexpected(std::move(pod.error()));
-  seen.pod = std::move(*pod);
-  const bool settled = seen.pod && !(*seen.pod)["spec"].contains("schedulingGates");
-  struct Wanted {
-    const kube::Resource* resource;
-    const kube::Cache* cache;
-    std::string name;
-    kube::ObjectPtr* into;
-  };
-  // Until the gate is lifted the policy is read from the API server itself: the cache may be of a
-  // moment ago.
-  const Wanted wanted[] = {
-      {&kServiceAccounts, caches_.service_accounts, objects, &seen.service_account},
-      {&kConfigMaps, caches_.config_maps, objects, &seen.config_map},
-      {&kNetworkPolicies, settled ? caches_.network_policies : nullptr, objects,
-       &seen.network_policy},
-      {&kSecrets, nullptr, named.git_secret(), &seen.secret}};
-  for (const Wanted& entry : wanted) {
-    auto object = read(*entry.resource, entry.cache, ns, entry.name, stop);
-    if (!object) return std::unexpected(std::move(object.error()));
-    *entry.into = std::move(*object);
-  }
+  const std::string key = kube::object_key(*workspace);
+  const std::string ns = kube::split_key(key).first;
+  auto found = find_objects(seen, key, parsed ? std::optional(*parsed) : std::nullopt, stop);
+  if (!found) return std::unexpected(std::move(found.error()));
   const Problem none{"NotLookedUp", "not looked up"};
   seen.token = std::unexpected(none);
+  seen.llm_key = std::unexpected(none);
+  seen.gateway_ca = std::unexpected(none);
   seen.access = std::unexpected(none);
   if (!parsed || parsed->deleting) return seen;
 
-  auto addresses = api_server(stop);
-  if (!addresses) return std::unexpected(std::move(addresses.error()));
-  seen.api_server = std::move(*addresses);
+  auto off = off_limits(stop);
+  if (!off) return std::unexpected(std::move(off.error()));
+  seen.api_server = std::move(off->api_server);
+  seen.unreachable = std::move(off->targets);
   auto held = token(*parsed, stop);
   if (!held) return std::unexpected(std::move(held.error()));
   seen.token = std::move(*held);
+  seen.llm_key = std::string();
+  if (parsed->llm_key) {
+    auto line = line_of(parsed->ns, *parsed->llm_key, "key", stop);
+    if (!line) return std::unexpected(std::move(line.error()));
+    seen.llm_key = std::move(*line);
+  }
+  auto authorities = gateway_ca(stop);
+  if (!authorities) return std::unexpected(std::move(authorities.error()));
+  seen.gateway_ca = std::move(*authorities);
   auto reach = access(*parsed, seen.api_server, stop);
   if (!reach) return std::unexpected(std::move(reach.error()));
   seen.access = std::move(*reach);
+  auto bounds = policies(ns, stop);
+  if (!bounds) return std::unexpected(std::move(bounds.error()));
+  seen.policies = std::move(*bounds);
   return seen;
 }
 
-kube::Result<kube::ObjectPtr> Gatherer::read(const kube::Resource& resource,
-                                             const kube::Cache* cache, const std::string& ns,
+kube::Result<std::expected<std::vector<policy::AgentPolicy>, Problem>> Gatherer::policies(
+    const std::string& ns, const std::stop_token& stop) const {
+  using Outcome = std::expected<std::vector<policy::AgentPolicy>, Problem>;
+  if (caches_.agent_policies == nullptr) return Outcome();
+  const auto policies = caches_.agent_policies->all();
+  if (policies.empty()) return Outcome();
+  kube::Result<kube::ObjectPtr> object = caches_.namespaces->get("", ns);
+  if (!*object) object = read(kube::resources::kNamespaces, "", ns, stop);
+  if (!object) return std::unexpected(std::move(object.error()));
+  if (!*object)
+    return std::unexpected(kube::Error{404, "NotFound", "namespace " + ns + " has gone", {}, {}});
+  const policy::Labels labels = kube::labels_of(**object);
+  std::vector<policy::AgentPolicy> out;
+  for (const kube::ObjectPtr& policy : policies) {
+    simdjson::dom::parser parser;
+    const simdjson::padded_string text(policy->dump());
+    simdjson::dom::element root;
+    const std::string name = kube::object_key(*policy);
+    if (parser.parse(text).get(root) != simdjson::SUCCESS)
+      return Outcome(std::unexpected(Problem{"AgentPolicyInvalid", "AgentPolicy " + name}));
+    auto parsed = policy::parse_agent_policy(root);
+    // What it bounds is not known, so nothing starts.
+    if (!parsed)
+      return Outcome(std::unexpected(
+          Problem{"AgentPolicyInvalid",
+                  fmt::format("AgentPolicy {} cannot be read: {}", name, parsed.error())}));
+    if (parsed->namespaces.matches(labels)) out.push_back(std::move(*parsed));
+  }
+  return Outcome(std::move(out));
+}
+
+// Where nothing is there by cache and memory, nothing is assumed that would do harm: what is made
+// then is created and must not exist. Only what a decision may loosen or leave behind is looked up
+// at the API server itself.
+kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key,
+                                          const std::optional<Workspace>& workspace,
+                                          const std::stop_token& stop) const {
+  using namespace kube::resources;
+  const auto [ns, name] = kube::split_key(key);
+  Workspace named;
+  named.name = name;
+  const Json& metadata = seen.workspace["metadata"];
+  named.uid = metadata.value("uid", "");
+  const std::string objects = named.agent_object();
+  // The finalizer comes before anything else.
+  const Json finalizers = metadata.value("finalizers", Json::array());
+  const bool untouched =
+      std::ranges::find(finalizers, Json(kFinalizer)) == finalizers.end() && workspace;
+  const bool suspect = known_->is_suspect(key);
+  const bool certain = suspect || !workspace || workspace->deleting;
+  bool foreign = false;
+
+  const auto find_named = [&](const kube::Resource& resource, const kube::Cache* cache,
+                              const std::string& called, bool live,
+                              kube::ObjectPtr& into) -> kube::Result<void> {
+    into = known_->newest(resource, ns, called, cache->get(ns, called));
+    if (into || !live) return {};
+    auto object = read(resource, ns, called, stop);
+    if (!object) return std::unexpected(std::move(object.error()));
+    into = std::move(*object);
+    foreign = foreign || into;
+    return {};
+  };
+  const auto find = [&](const kube::Resource& resource, const kube::Cache* cache, bool live,
+                        kube::ObjectPtr& into) {
+    return find_named(resource, cache, objects, live, into);
+  };
+  auto done = find(kServiceAccounts, caches_.service_accounts, certain, seen.service_account);
+  if (done) done = find(kConfigMaps, caches_.config_maps, certain, seen.config_map);
+  if (done) done = find(kNetworkPolicies, caches_.network_policies, certain, seen.network_policy);
+  // A pod that the cache does not know yet may stand behind any of them.
+  const bool begun = seen.service_account || seen.config_map || seen.network_policy;
+  if (done) done = find(kPods, caches_.pods, certain || begun, seen.pod);
+  // Only a workspace with storage has one; of one that cannot be read it is left alone.
+  if (done && workspace && workspace->storage)
+    done = find_named(volume_claims(), caches_.volume_claims, named.volume_claim(), certain,
+                      seen.volume);
+  if (!done) return done;
+  // Until the gate is lifted the policy is read from the API server itself: what is known may be of
+  // a moment ago.
+  if (seen.pod && (*seen.pod)["spec"].contains("schedulingGates")) {
+    auto policy = read(kNetworkPolicies, ns, objects, stop);
+    if (!policy) return std::unexpected(std::move(policy.error()));
+    seen.network_policy = std::move(*policy);
+  }
+
+  const auto secret = [&](const std::string& of, const std::string& named_so,
+                          kube::ObjectPtr& into) -> kube::Result<void> {
+    if (untouched && !suspect) {
+      if (!known_->secret(key, named_so)) known_->learn_secret(key, named_so, nullptr);
+      return {};
+    }
+    // Minted ones are written by the keeper too.
+    const bool remembered = !certain && !workspace->mints();
+    if (auto held = remembered ? known_->secret(key, named_so) : std::nullopt) {
+      into = std::move(*held);
+      return {};
+    }
+    auto object = read(kSecrets, of, named_so, stop);
+    if (!object) return std::unexpected(std::move(object.error()));
+    into = std::move(*object);
+    known_->learn_secret(key, named_so, into);
+    return {};
+  };
+  done = secret(ns, named.git_secret(), seen.secret);
+  if (done) done = secret(ns, named.llm_secret(), seen.llm_secret);
+  if (done && own_.gateway && !named.uid.empty())
+    done = secret(own_.gateway->ns, named.gateway_secret(), seen.gateway_secret);
+  if (suspect && foreign) known_->suspect(key);
+  return done;
+}
+
+kube::Result<kube::ObjectPtr> Gatherer::read(const kube::Resource& resource, const std::string& ns,
                                              const std::string& name,
                                              const std::stop_token& stop) const {
-  if (cache != nullptr) {
-    if (auto known = cache->get(ns, name)) return known;
-  }
-  // The caches hold only what carries our label: a foreign object of that name would be overlooked.
   auto live = client_->get(resource, ns, name, stop);
   if (live) return std::make_shared<const Json>(std::move(*live));
   if (live.error().is_not_found()) return nullptr;
   return std::unexpected(std::move(live.error()));
 }
 
+kube::Result<Json> Gatherer::fresh(const kube::Resource& resource, const std::string& ns,
+                                   const std::string& name, const std::stop_token& stop) const {
+  const std::string place = resource.plural + "/" + kube::object_key(ns, name);
+  const auto asked = std::chrono::steady_clock::now();
+  {
+    const std::scoped_lock lock(mutex_);
+    std::erase_if(fresh_, [&](const auto& entry) { return asked - entry.second.at > kShared; });
+    if (const auto found = fresh_.find(place); found != fresh_.end()) return found->second.object;
+  }
+  auto object = client_->get(resource, ns, name, stop);
+  if (!object) return object;
+  const std::scoped_lock lock(mutex_);
+  fresh_[place] = {*object, asked};
+  return object;
+}
+
 kube::Result<std::expected<std::string, Problem>> Gatherer::token(
     const Workspace& w, const std::stop_token& stop) const {
   using Outcome = std::expected<std::string, Problem>;
-  if (!w.secret) return Outcome(std::string());
+  if (!w.has_credentials()) return Outcome(std::string());
+  if (!w.secret)
+    return Outcome(
+        std::unexpected(Problem{kMintingReason, "minted ones are read by fill_minted()"}));
+  return line_of(w.ns, {w.secret->name, w.secret->key}, "token", stop);
+}
+
+kube::Result<std::expected<std::string, Problem>> Gatherer::line_of(
+    const std::string& ns, const SecretKey& reference, const char* what,
+    const std::stop_token& stop) const {
+  using Outcome = std::expected<std::string, Problem>;
   const std::string fix =
-      fmt::format("create it with: kubectl create secret generic {} -n {} --from-literal={}=TOKEN",
-                  w.secret->name, w.ns, w.secret->key);
-  auto secret = client_->get(kube::resources::kSecrets, w.ns, w.secret->name, stop);
+      fmt::format("create it with: kubectl create secret generic {} -n {} --from-literal={}=VALUE",
+                  reference.name, ns, reference.key);
+  auto secret = client_->get(kube::resources::kSecrets, ns, reference.name, stop);
   if (!secret) {
     if (secret.error().is_not_found()) {
       return Outcome(std::unexpected(Problem{
           "SecretNotFound",
-          fmt::format("Secret {} (key {}) is not there; {}", w.secret->name, w.secret->key, fix)}));
+          fmt::format("Secret {} (key {}) is not there; {}", reference.name, reference.key, fix)}));
     }
     return std::unexpected(std::move(secret.error()));
   }
   const Json data = secret->value("data", Json::object());
-  const auto entry = data.find(w.secret->key);
+  const auto entry = data.find(reference.key);
   if (entry == data.end() || !entry->is_string()) {
     return Outcome(
         std::unexpected(Problem{"KeyNotFound", fmt::format("Secret {} has no key {}; {}",
-                                                           w.secret->name, w.secret->key, fix)}));
+                                                           reference.name, reference.key, fix)}));
   }
-  const auto decoded = decode_base64(entry->get<std::string>());
+  const auto decoded = decode_token(entry->get<std::string>());
   const std::string value = decoded ? trimmed(*decoded) : std::string();
   const bool clean =
       std::ranges::none_of(value, [](unsigned char c) { return c < 0x21 || c > 0x7e; });
   if (value.empty() || value.size() > kMaxToken || !clean) {
     return Outcome(std::unexpected(
         Problem{"TokenInvalid",
-                fmt::format("key {} of Secret {} holds no token (one line of printable characters)",
-                            w.secret->key, w.secret->name)}));
+                fmt::format("key {} of Secret {} holds no {} (one line of printable characters)",
+                            reference.key, reference.name, what)}));
   }
   return Outcome(value);
+}
+
+kube::Result<std::expected<std::string, Problem>> Gatherer::gateway_ca(
+    const std::stop_token& stop) {
+  using Outcome = std::expected<std::string, Problem>;
+  if (!own_.gateway) return Outcome(std::string());
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!gateway_ca_.empty() &&
+        std::chrono::steady_clock::now() - gateway_ca_read_ < kGatewayCaFresh)
+      return Outcome(gateway_ca_);
+  }
+  auto object =
+      client_->get(kube::resources::kConfigMaps, own_.gateway->ns, kGatewayCaConfigMap, stop);
+  if (!object && !object.error().is_not_found()) return std::unexpected(std::move(object.error()));
+  const Json data = object ? object->value("data", Json::object()) : Json::object();
+  const Json pem = data.value(kGatewayCaConfigMapKey, Json());
+  if (!pem.is_string() ||
+      pem.get<std::string>().find("-----BEGIN CERTIFICATE-----") == std::string::npos) {
+    return Outcome(std::unexpected(
+        Problem{"GatewayNotReady",
+                fmt::format("ConfigMap {} in namespace {} has no certificate authority ({}): the "
+                            "gateway writes it as it starts; see its Deployment and its log",
+                            kGatewayCaConfigMap, own_.gateway->ns, kGatewayCaConfigMapKey)}));
+  }
+  const std::scoped_lock lock(mutex_);
+  gateway_ca_ = pem.get<std::string>();
+  gateway_ca_read_ = std::chrono::steady_clock::now();
+  return Outcome(gateway_ca_);
 }
 
 kube::Result<std::expected<Access, Problem>> Gatherer::access(
@@ -183,10 +358,25 @@ kube::Result<std::expected<Access, Problem>> Gatherer::access(
   auto llm = endpoint("spec.llm.gateway", gateway->second, api_server, stop);
   if (!llm) return std::unexpected(std::move(llm.error()));
   if (!*llm) return Outcome(std::unexpected(llm->error()));
-  auto git = endpoint("spec.repository.url", w.url, api_server, stop);
+  const bool through = wants_gateway_for_git(w, own_);
+  if (through && !own_.gateway) {
+    return Outcome(std::unexpected(
+        Problem{"UnknownGateway",
+                "spec.repository.via: Gateway needs Palisade's own gateway, which is not installed "
+                "(the chart's gateway.enabled); Direct lets the courier talk to the host itself"}));
+  }
+  const std::string git_url = through ? own_.gateway->git_url() : std::string();
+  auto git = through ? endpoint("spec.repository.via", git_url, api_server, stop)
+                     : endpoint("spec.repository.url", w.url, api_server, stop);
   if (!git) return std::unexpected(std::move(git.error()));
   if (!*git) return Outcome(std::unexpected(git->error()));
-  return Outcome(Access{gateway->second, std::move(**llm), std::move(**git)});
+  if (through && (w.mints() || w.merge_request)) {
+    // The operator itself talks to the host then: nor may that be what no session may reach.
+    auto host = endpoint("spec.repository.url", w.url, api_server, stop);
+    if (!host) return std::unexpected(std::move(host.error()));
+    if (!*host) return Outcome(std::unexpected(host->error()));
+  }
+  return Outcome(Access{gateway->second, std::move(**llm), std::move(**git), git_url});
 }
 
 kube::Result<std::expected<Endpoint, Problem>> Gatherer::endpoint(
@@ -199,7 +389,7 @@ kube::Result<std::expected<Endpoint, Problem>> Gatherer::endpoint(
   const auto target = parse_target(url);
   if (!target) return refused("EndpointInvalid", target.error());
   if (const auto service = target->service(); service && !target->is_address()) {
-    auto object = client_->get(kube::resources::kServices, service->second, service->first, stop);
+    auto object = fresh(kube::resources::kServices, service->second, service->first, stop);
     if (!object) {
       if (object.error().is_not_found()) {
         return refused("EndpointNotFound", fmt::format("Service {} in namespace {} is not there",
@@ -228,19 +418,25 @@ kube::Result<std::expected<Endpoint, Problem>> Gatherer::endpoint(
   return Outcome(std::move(*made));
 }
 
-kube::Result<std::vector<std::string>> Gatherer::api_server(const std::stop_token& stop) {
+kube::Result<Gatherer::OffLimits> Gatherer::off_limits(const std::stop_token& stop) {
   {
     const std::scoped_lock lock(mutex_);
-    if (!api_server_.empty() &&
-        std::chrono::steady_clock::now() - api_server_read_ < kApiServerFresh)
-      return api_server_;
+    if (!off_limits_.api_server.empty() &&
+        std::chrono::steady_clock::now() - off_limits_read_ < kOffLimitsFresh)
+      return off_limits_;
   }
-  std::vector<std::string> addresses;
+  OffLimits out;
+  out.targets.push_back({"the cloud's metadata service", kMetadataAddress, 80, false, true});
+  const auto api_server = [&](const std::string& address, const std::vector<std::uint16_t>& ports) {
+    out.api_server.push_back(address);
+    for (const std::uint16_t port : ports)
+      out.targets.push_back({"the API server", address, port, false, true});
+  };
   auto service = client_->get(kube::resources::kServices, "default", "kubernetes", stop);
   if (!service) return std::unexpected(std::move(service.error()));
   const Json spec = service->value("spec", Json::object());
   for (const Json& ip : spec.value("clusterIPs", Json::array()))
-    addresses.push_back(ip.get<std::string>());
+    api_server(ip.get<std::string>(), tcp_ports(spec));
   kube::ListOptions query;
   query.ns = "default";
   query.label_selector = "kubernetes.io/service-name=kubernetes";
@@ -249,13 +445,24 @@ kube::Result<std::vector<std::string>> Gatherer::api_server(const std::stop_toke
   for (const Json& slice : slices->items) {
     for (const Json& entry : slice.value("endpoints", Json::array())) {
       for (const Json& address : entry.value("addresses", Json::array()))
-        addresses.push_back(address.get<std::string>());
+        api_server(address.get<std::string>(), tcp_ports(slice));
+    }
+  }
+  // Not every cluster has a DNS service of that name.
+  auto dns = client_->get(kube::resources::kServices, "kube-system", "kube-dns", stop);
+  if (!dns && !dns.error().is_not_found()) return std::unexpected(std::move(dns.error()));
+  if (dns) {
+    const Json addresses = dns->value("spec", Json::object()).value("clusterIPs", Json::array());
+    for (const Json& ip : addresses) {
+      if (!ip.is_string() || ip == "None") continue;
+      for (const bool udp : {true, false})
+        out.targets.push_back({"the cluster's DNS", ip.get<std::string>(), 53, udp, false});
     }
   }
   const std::scoped_lock lock(mutex_);
-  api_server_ = addresses;
-  api_server_read_ = std::chrono::steady_clock::now();
-  return addresses;
+  off_limits_ = out;
+  off_limits_read_ = std::chrono::steady_clock::now();
+  return out;
 }
 
 }  // namespace palisade::op

@@ -22,4 +22,15 @@ inline const Json kNothing = Json::object();
   return value.is_string() ? value.get<std::string>() : std::string();
 }
 
+// status.conditions: the one of that type; else an empty object.
+[[nodiscard]] inline const Json& condition_of(const Json& status, const char* type) {
+  const Json& conditions = child(status, "conditions");
+  if (conditions.is_array()) {
+    for (const Json& entry : conditions) {
+      if (text_at(entry, "type") == type) return entry;
+    }
+  }
+  return kNothing;
+}
+
 }  // namespace palisade::op

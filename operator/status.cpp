@@ -1,22 +1,19 @@
 #include "status.h"
 
-#include <ctime>
-
-#include <fmt/chrono.h>
 #include <fmt/format.h>
+
+#include <kube/rfc3339.h>
+
+#include "json_access.h"
 
 namespace palisade::op {
 
 std::string format_time(std::chrono::system_clock::time_point at) {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
-                     fmt::gmtime(std::chrono::system_clock::to_time_t(at)));
+  return kube::rfc3339(at);
 }
 
 std::optional<std::chrono::system_clock::time_point> parse_time(const std::string& text) {
-  std::tm parts{};
-  if (text.size() != 20 || strptime(text.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts) == nullptr)
-    return std::nullopt;
-  return std::chrono::system_clock::from_time_t(timegm(&parts));
+  return kube::parse_rfc3339(text);
 }
 
 StatusBuilder::StatusBuilder(const Json& last, const Workspace& workspace,
@@ -30,36 +27,36 @@ StatusBuilder::StatusBuilder(const Json& last, const Workspace& workspace,
 
 void StatusBuilder::phase(const std::string& phase) {
   next_["phase"] = phase;
-  if (last_.value("phase", "") != phase) {
+  const std::string last = text_at(last_, "phase");
+  // That it begins is no news: it was asked for a moment ago.
+  if (last != phase && !(last.empty() && phase == "Pending")) {
     const bool bad = phase == "Failed" || phase == "Expired";
     events_.push_back({bad, phase, "the session is " + phase});
   }
 }
 
-const Json* StatusBuilder::last_condition(const char* type) const {
-  const auto list = last_.find("conditions");
-  if (list == last_.end() || !list->is_array()) return nullptr;
-  for (const Json& entry : *list) {
-    if (entry.is_object() && entry.value("type", "") == type) return &entry;
-  }
-  return nullptr;
-}
-
 void StatusBuilder::condition(const char* type, const char* status, const std::string& reason,
                               const std::string& message, bool quiet) {
-  const Json* before = last_condition(type);
-  const bool same_status = before != nullptr && before->value("status", "") == status;
-  const bool same_reason = same_status && before->value("reason", "") == reason;
-  next_["conditions"].push_back(
-      {{"type", type},
-       {"status", status},
-       {"reason", reason},
-       {"message", message},
-       {"observedGeneration", generation_},
-       {"lastTransitionTime", same_status ? before->value("lastTransitionTime", now_) : now_}});
-  if (!same_reason && !quiet)
+  const Json& before = condition_of(last_, type);
+  const bool same_status = text_at(before, "status") == status;
+  const bool same_reason = same_status && text_at(before, "reason") == reason;
+  const std::string since = same_status ? text_at(before, "lastTransitionTime") : std::string();
+  next_["conditions"].push_back({{"type", type},
+                                 {"status", status},
+                                 {"reason", reason},
+                                 {"message", message},
+                                 {"observedGeneration", generation_},
+                                 {"lastTransitionTime", since.empty() ? now_ : since}});
+  // Each event is a write to the API server: what goes well is told by the phase alone.
+  const bool well =
+      std::string_view(status) == "True" && reason != "BroadToken" && reason != "RenewalFailing";
+  if (!same_reason && !quiet && !well)
     events_.push_back(
         {std::string_view(status) == "False", reason, fmt::format("{}: {}", type, message)});
+}
+
+void StatusBuilder::event(bool warning, const std::string& reason, const std::string& note) {
+  events_.push_back({warning, reason, note});
 }
 
 void StatusBuilder::set(const char* field, Json value) {

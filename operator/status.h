@@ -16,6 +16,7 @@ class StatusBuilder {
   // status: "True", "False" or "Unknown". False ones make a Warning event unless `quiet`.
   void condition(const char* type, const char* status, const std::string& reason,
                  const std::string& message, bool quiet = false);
+  void event(bool warning, const std::string& reason, const std::string& note);
   void set(const char* field, Json value);
   void drop(const char* field);
   // Keeps a field of the last status if it was there.
@@ -25,8 +26,6 @@ class StatusBuilder {
   void finish(Plan& plan) const;
 
  private:
-  [[nodiscard]] const Json* last_condition(const char* type) const;
-
   const Json last_;
   const std::string now_;
   const std::int64_t generation_;

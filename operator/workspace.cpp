@@ -1,16 +1,27 @@
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <functional>
 #include <limits>
 
 #include <fmt/format.h>
 
 #include <operator/workspace.h>
+#include <policy/quantity.h>
 
 namespace palisade::op {
 
 namespace {
 
 using Seconds = std::chrono::seconds;
+
+constexpr int kMostRestarts = 10;
+// On a workspace whose spec.templateRef names a template: the webhook filled it in.
+constexpr const char* kTemplateAnnotation = "palisade.dev/template";
+
+constexpr std::size_t kMostWords = 32;
+constexpr int kMostRounds = 20;
+constexpr std::size_t kMostQuantity = 32;
 
 // A field that is of another type than the schema says.
 struct WrongType {
@@ -75,9 +86,120 @@ Seconds duration_field(const Json& object, const std::string& path, const char* 
   return *parsed;
 }
 
+SecretKey secret_key(const Json& reference, const std::string& path, const char* key) {
+  SecretKey out{text(reference, path, "name"), text(reference, path, "key", key)};
+  if (out.name.empty()) throw WrongType{path + ".name"};
+  if (out.key.empty()) throw WrongType{path + ".key"};
+  return out;
+}
+
+std::int64_t id(const Json& object, const std::string& path, const char* key) {
+  const Json& value = member(object, path, key);
+  if (!value.is_number_integer() || value.get<std::int64_t>() <= 0)
+    throw WrongType{path + "." + key};
+  return value.get<std::int64_t>();
+}
+
+// A quantity above 0, such as 5Gi: what the schema promises.
+bool is_quantity_above_zero(const std::string& value) {
+  return value.size() <= kMostQuantity &&
+         policy::parse_quantity(value, policy::Unit::one).value_or(0) > 0;
+}
+
+// A DNS subdomain, or "": a volume that was made by hand.
+bool is_storage_class(const std::string& name) {
+  const auto allowed = [](unsigned char c) {
+    return std::islower(c) != 0 || std::isdigit(c) != 0 || c == '-' || c == '.';
+  };
+  return name.size() <= 253 && std::ranges::all_of(name, allowed);
+}
+
+void read_storage(const Json& given, Workspace& w) {
+  static const std::string kPath = "spec.storage";
+  if (given.is_null()) return;
+  Storage storage;
+  const Json& size = member(given, kPath, "size");
+  if (size.is_number_integer()) {
+    storage.size = std::to_string(size.get<std::int64_t>());
+  } else {
+    storage.size = text(given, kPath, "size", storage.size);
+  }
+  if (!is_quantity_above_zero(storage.size)) throw WrongType{kPath + ".size"};
+  if (!member(given, kPath, "storageClassName").is_null()) {
+    storage.storage_class = text(given, kPath, "storageClassName");
+    if (!is_storage_class(*storage.storage_class)) throw WrongType{kPath + ".storageClassName"};
+  }
+  w.storage = std::move(storage);
+}
+
+void read_credentials(const Json& credentials, Workspace& w) {
+  static const std::string kPath = "spec.repository.credentials";
+  if (credentials.is_null()) return;
+  int kinds = 0;
+  const auto of = [&](const char* kind, const std::function<void(const Json&, std::string)>& read) {
+    const Json& given = member(credentials, kPath, kind);
+    if (given.is_null()) return;
+    ++kinds;
+    read(given, kPath + "." + kind);
+  };
+  of("secretRef", [&](const Json& given, const std::string& path) {
+    SecretRef secret;
+    secret.name = text(given, path, "name");
+    secret.key = text(given, path, "key", secret.key);
+    secret.username = text(given, path, "username", secret.username);
+    if (secret.name.empty()) throw WrongType{path + ".name"};
+    w.username = secret.username;
+    w.secret = std::move(secret);
+  });
+  of("githubApp", [&](const Json& given, const std::string& path) {
+    GithubApp app;
+    app.app_id = id(given, path, "appId");
+    if (!member(given, path, "installationId").is_null())
+      app.installation_id = id(given, path, "installationId");
+    app.private_key = secret_key(member(given, path, "privateKeySecretRef"),
+                                 path + ".privateKeySecretRef", "private-key.pem");
+    app.api_url = text(given, path, "apiUrl");
+    w.username = "x-access-token";
+    w.github_app = std::move(app);
+  });
+  of("gitlab", [&](const Json& given, const std::string& path) {
+    w.gitlab = {secret_key(member(given, path, "secretRef"), path + ".secretRef", "token"),
+                text(given, path, "apiUrl"), text(given, path, "role", "Developer")};
+    if (w.gitlab->role != "Developer" && w.gitlab->role != "Maintainer")
+      throw WrongType{path + ".role"};
+    w.username = "oauth2";
+  });
+  of("gitea", [&](const Json& given, const std::string& path) {
+    const Json& secret = member(given, path, "secretRef");
+    const std::string at = path + ".secretRef";
+    w.gitea = {text(secret, at, "name"), text(secret, at, "usernameKey", "username"),
+               text(secret, at, "passwordKey", "password"), text(given, path, "apiUrl")};
+    if (w.gitea->secret.empty()) throw WrongType{at + ".name"};
+    // The user's name is in the Secret; a host that takes a token takes this word too.
+    w.username = "x-access-token";
+  });
+  if (kinds != 1) throw WrongType{kPath};
+}
+
 bool has_control_character(const std::string& value) {
   return std::ranges::any_of(value,
                              [](unsigned char c) { return c < 0x20 || c == 0x7f || c == ' '; });
+}
+
+// Why a path cannot be a program that an agent may run, or "".
+std::string program_problem(const std::string& path) {
+  if (path.size() < 2 || path.size() > 512 || path.front() != '/' || path.ends_with('/') ||
+      path.find("//") != std::string::npos || (path + "/").find("/./") != std::string::npos ||
+      (path + "/").find("/../") != std::string::npos) {
+    return "is not the absolute path of a program";
+  }
+  if (std::ranges::any_of(path, [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
+    return "has a control character";
+  for (const char* below : {"/workspace/", "/tmp/", "/palisade/", "/proc/", "/dev/", "/sys/"}) {
+    if (path.starts_with(below))
+      return std::string("lies below ") + below + ", where nothing is ever executable";
+  }
+  return {};
 }
 
 std::string check(const Workspace& w) {
@@ -103,6 +225,10 @@ std::string check(const Workspace& w) {
       }
     }
   }
+  for (const std::string& program : w.exec.allow) {
+    if (std::string broken = program_problem(program); !broken.empty())
+      return "spec.isolation.exec.allow: \"" + program + "\" " + broken;
+  }
   return {};
 }
 
@@ -111,6 +237,16 @@ std::string check(const Workspace& w) {
 const kube::Resource& workspaces() {
   static const kube::Resource kResource{"palisade.dev", "v1alpha1", "agentworkspaces", kKind, true};
   return kResource;
+}
+
+const kube::Resource& volume_claims() {
+  static const kube::Resource kResource{"", "v1", "persistentvolumeclaims", "PersistentVolumeClaim",
+                                        true};
+  return kResource;
+}
+
+bool is_final_phase(std::string_view phase) {
+  return phase == "Succeeded" || phase == "Failed" || phase == "Expired";
 }
 
 std::optional<Seconds> parse_duration(const std::string& text_value) {
@@ -165,6 +301,15 @@ std::expected<Workspace, std::string> parse_workspace(const Json& object) {
     w.has_finalizer = std::ranges::find(finalizers, kFinalizer) != finalizers.end();
 
     const Json& spec = member(object, "", "spec");
+    if (!member(spec, "spec", "templateRef").is_null() &&
+        text(member(metadata, "metadata", "annotations"), "metadata.annotations",
+             kTemplateAnnotation)
+            .empty()) {
+      // Without it the session would run as if there were no template.
+      return std::unexpected(
+          "spec.templateRef: the template was not filled in; have an administrator see that "
+          "Palisade's webhook is in place, and make the workspace anew");
+    }
     const Json& agent = member(spec, "spec", "agent");
     w.image = text(agent, "spec.agent", "image");
     w.model = text(agent, "spec.agent", "model", w.model);
@@ -181,29 +326,42 @@ std::expected<Workspace, std::string> parse_workspace(const Json& object) {
     const std::string access = text(repository, "spec.repository", "access", "ReadWrite");
     if (access != "ReadWrite" && access != "ReadOnly") throw WrongType{"spec.repository.access"};
     w.read_only = access == "ReadOnly";
-    const Json& reference = member(member(repository, "spec.repository", "credentials"),
-                                   "spec.repository.credentials", "secretRef");
-    if (!reference.is_null()) {
-      const std::string path = "spec.repository.credentials.secretRef";
-      SecretRef secret;
-      secret.name = text(reference, path, "name");
-      secret.key = text(reference, path, "key", secret.key);
-      secret.username = text(reference, path, "username", secret.username);
-      if (secret.name.empty()) throw WrongType{path + ".name"};
-      w.secret = std::move(secret);
-    }
+    const std::string via = text(repository, "spec.repository", "via");
+    if (!via.empty() && via != "Gateway" && via != "Direct") throw WrongType{"spec.repository.via"};
+    w.via = via.empty() ? Via::kUnsaid : via == "Gateway" ? Via::kGateway : Via::kDirect;
+    read_credentials(member(repository, "spec.repository", "credentials"), w);
+    const Json& request = member(repository, "spec.repository", "mergeRequest");
+    if (!request.is_null())
+      w.merge_request = {text(request, "spec.repository.mergeRequest", "title"),
+                         flag(request, "spec.repository.mergeRequest", "draft", false)};
 
     const Json& task = member(spec, "spec", "task");
     if (!task.is_null()) {
       Task parsed;
       parsed.message = text(task, "spec.task", "message");
       parsed.files = texts(task, "spec.task", "files");
-      parsed.test_command = texts(task, "spec.task", "testCommand");
+      for (const auto& [key, into] : {std::pair("lintCommand", &parsed.lint_command),
+                                      std::pair("testCommand", &parsed.test_command)}) {
+        *into = texts(task, "spec.task", key);
+        const auto bad = [](const std::string& word) {
+          return word.empty() || word.find('\0') != std::string::npos;
+        };
+        if (into->size() > kMostWords || std::ranges::any_of(*into, bad))
+          throw WrongType{std::string("spec.task.") + key};
+      }
+      if (const Json& rounds = member(task, "spec.task", "rounds"); !rounds.is_null()) {
+        if (!rounds.is_number_integer() || rounds < 1 || rounds > kMostRounds)
+          throw WrongType{"spec.task.rounds"};
+        parsed.rounds = rounds.get<int>();
+      }
       if (parsed.message.empty()) throw WrongType{"spec.task.message"};
       w.task = std::move(parsed);
     }
 
-    w.gateway = text(member(spec, "spec", "llm"), "spec.llm", "gateway", w.gateway);
+    const Json& llm = member(spec, "spec", "llm");
+    w.gateway = text(llm, "spec.llm", "gateway", w.gateway);
+    const Json& own_key = member(llm, "spec.llm", "keySecretRef");
+    if (!own_key.is_null()) w.llm_key = secret_key(own_key, "spec.llm.keySecretRef", "api-key");
     const Json& isolation = member(spec, "spec", "isolation");
     w.user_namespace = flag(isolation, "spec.isolation", "userNamespace", true);
     w.runtime_class = text(isolation, "spec.isolation", "runtimeClassName");
@@ -213,12 +371,33 @@ std::expected<Workspace, std::string> parse_workspace(const Json& object) {
       w.egress = egress;
     }
 
+    const Json& exec = member(isolation, "spec.isolation", "exec");
+    const std::string mode = text(exec, "spec.isolation.exec", "mode", "Enforce");
+    if (mode != "Enforce" && mode != "Audit") throw WrongType{"spec.isolation.exec.mode"};
+    w.exec.audit = mode == "Audit";
+    w.exec.allow = texts(exec, "spec.isolation.exec", "allow");
+
     const Json& lifecycle = member(spec, "spec", "lifecycle");
     w.deadline = duration_field(lifecycle, "spec.lifecycle", "deadline", "2h", Seconds(60),
                                 Seconds(24 * 3600));
     w.ttl_after_finished = duration_field(lifecycle, "spec.lifecycle", "ttlAfterFinished", "1h",
                                           Seconds(0), Seconds(168 * 3600));
+    for (const auto& [key, into] : {std::pair("idleTimeout", &w.idle_timeout),
+                                    std::pair("commandTimeout", &w.command_timeout)}) {
+      if (!member(lifecycle, "spec.lifecycle", key).is_null())
+        *into =
+            duration_field(lifecycle, "spec.lifecycle", key, "", Seconds(10), Seconds(24 * 3600));
+    }
     w.suspend = flag(lifecycle, "spec.lifecycle", "suspend", false);
+    if (const Json& most = member(lifecycle, "spec.lifecycle", "maxRestarts"); !most.is_null()) {
+      if (!most.is_number_integer() || most < 0 || most > kMostRestarts)
+        throw WrongType{"spec.lifecycle.maxRestarts"};
+      w.max_restarts = most.get<int>();
+    }
+    const std::string retain = text(lifecycle, "spec.lifecycle", "retain", "Delete");
+    if (retain != "Delete" && retain != "Retain") throw WrongType{"spec.lifecycle.retain"};
+    w.retain = retain == "Retain";
+    read_storage(member(spec, "spec", "storage"), w);
   } catch (const WrongType& wrong) {
     return std::unexpected(wrong.field + " is missing or not what the schema asks for");
   }

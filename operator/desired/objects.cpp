@@ -1,7 +1,11 @@
 // ServiceAccount, Secret, ConfigMap and NetworkPolicy; the Pod is in pod.cpp.
+#include <algorithm>
 #include <array>
 
 #include <openssl/evp.h>
+
+#include <kube/base64.h>
+#include <policy/workspace.h>
 
 #include "desired/common.h"
 
@@ -22,7 +26,9 @@ std::string hash_text(const std::string& text) {
 }
 
 Json to_json(const Access& access) {
-  return {{"llmUrl", access.llm_url}, {"llm", to_json(access.llm)}, {"git", to_json(access.git)}};
+  Json out{{"llmUrl", access.llm_url}, {"llm", to_json(access.llm)}, {"git", to_json(access.git)}};
+  if (!access.git_url.empty()) out["gitUrl"] = access.git_url;
+  return out;
 }
 
 std::optional<Access> access_from_json(const std::string& text) {
@@ -33,8 +39,28 @@ std::optional<Access> access_from_json(const std::string& text) {
   }
   auto llm = endpoint_from_json(json["llm"]);
   auto git = endpoint_from_json(json["git"]);
-  if (!llm || !git) return std::nullopt;
-  return Access{json["llmUrl"].get<std::string>(), std::move(*llm), std::move(*git)};
+  const Json git_url = json.value("gitUrl", Json(""));
+  if (!llm || !git || !git_url.is_string()) return std::nullopt;
+  return Access{json["llmUrl"].get<std::string>(), std::move(*llm), std::move(*git),
+                git_url.get<std::string>()};
+}
+
+bool llm_through_gateway(const Access& access, const Defaults& defaults) {
+  return defaults.gateway && access.llm_url == defaults.gateway->llm_url();
+}
+
+bool git_through_gateway(const Access& access, const Defaults& defaults) {
+  return defaults.gateway && access.git_url == defaults.gateway->git_url();
+}
+
+bool uses_gateway(const Access& access, const Defaults& defaults) {
+  return llm_through_gateway(access, defaults) || git_through_gateway(access, defaults);
+}
+
+bool wants_gateway_for_git(const Workspace& workspace, const Defaults& defaults) {
+  if (workspace.via == Via::kUnsaid)
+    return defaults.gateway && policy::git_through_gateway(workspace.url, "");
+  return workspace.via == Via::kGateway;
 }
 
 Json desired_service_account(const Workspace& workspace) {
@@ -46,24 +72,80 @@ Json desired_service_account(const Workspace& workspace) {
 Json desired_secret(const Workspace& workspace, const std::string& token) {
   Json object = base_object(workspace, kube::resources::kSecrets, workspace.git_secret());
   object["type"] = "Opaque";
-  std::string encoded((token.size() + 2) / 3 * 4 + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
-                                     reinterpret_cast<const unsigned char*>(token.data()),
-                                     static_cast<int>(token.size()));
-  encoded.resize(static_cast<std::size_t>(length));
-  object["data"] = {{"token", encoded}};
+  object["data"] = {{"token", kube::encode_base64(token)}};
   return object;
 }
 
-Json desired_config_map(const Workspace& workspace, const Defaults& defaults) {
-  const Json courier{
-      {"url", workspace.url},
+Json desired_gateway_secret(const Workspace& workspace, const Gateway& gateway,
+                            const std::string& token) {
+  return {{"apiVersion", "v1"},
+          {"kind", "Secret"},
+          {"type", "Opaque"},
+          {"metadata",
+           {{"name", workspace.gateway_secret()},
+            {"namespace", gateway.ns},
+            {"labels", {{kGitTokenLabel, "true"}, {kManagedByLabel, kManagedBy}}},
+            {"annotations", {{kWorkspaceLabel, workspace.ns + "/" + workspace.name}}}}},
+          {"data",
+           {{"token", kube::encode_base64(token)},
+            {"username", kube::encode_base64(workspace.username)}}}};
+}
+
+Json desired_llm_secret(const Workspace& workspace, const std::string& key) {
+  Json object = base_object(workspace, kube::resources::kSecrets, workspace.llm_secret());
+  object["type"] = "Opaque";
+  object["data"] = {{"key", kube::encode_base64(key)}};
+  return object;
+}
+
+Json desired_volume_claim(const Workspace& workspace) {
+  Json object = base_object(workspace, volume_claims(), workspace.volume_claim());
+  if (workspace.retain) object["metadata"].erase("ownerReferences");
+  object["metadata"]["annotations"] = {{kWorkspaceUidAnnotation, workspace.uid}};
+  const Storage& storage = *workspace.storage;
+  object["spec"] = {{"accessModes", {"ReadWriteOnce"}},
+                    {"resources", {{"requests", {{"storage", storage.size}}}}}};
+  if (storage.storage_class) object["spec"]["storageClassName"] = *storage.storage_class;
+  return object;
+}
+
+Json relay_config(const Workspace& workspace, const Defaults& defaults, const Access& access) {
+  const auto route = [&](const char* name, std::uint16_t port, const char* path,
+                         const std::string& url, const Endpoint& endpoint, bool own) {
+    Json out{{"name", name},
+             {"listen", "127.0.0.1:" + std::to_string(port)},
+             {"url", url},
+             {"path", path},
+             {"address", endpoint.alias.empty() ? endpoint.host : endpoint.alias}};
+    if (own) {
+      out["tokenFile"] = "/var/run/secrets/palisade/gateway/token";
+      out["caFile"] = std::string("/etc/palisade/") + kGatewayCaKey;
+    }
+    return out;
+  };
+  const bool own = llm_through_gateway(access, defaults);
+  Json routes = Json::array({route("llm", kLlmPort, "/v1", access.llm_url, access.llm, own)});
+  if (!own && workspace.llm_key) routes[0]["tokenFile"] = "/var/run/secrets/palisade/llm/key";
+  if (git_through_gateway(access, defaults))
+    routes.push_back(route("git", kGitPort, "/git", access.git_url, access.git, true));
+  return {{"routes", routes}, {"terminationLog", "/dev/termination-log"}};
+}
+
+Json desired_config_map(const Workspace& workspace, const Defaults& defaults, const Access& access,
+                        const std::vector<Unreachable>& unreachable) {
+  // Through the gateway it has neither token nor authorities: the relay has the one, and the
+  // gateway the others.
+  const bool direct = !git_through_gateway(access, defaults);
+  const bool token = direct && workspace.has_credentials();
+  const bool authorities = direct && !defaults.git_ca.empty();
+  Json courier{
+      {"url", direct ? workspace.url : kRelayGitUrl},
       {"ref", workspace.ref},
       {"branch", workspace.branch},
-      {"access", workspace.read_only || !workspace.secret ? "ReadOnly" : "ReadWrite"},
-      {"username", workspace.secret ? workspace.secret->username : ""},
-      {"tokenFile", workspace.secret ? "/var/run/secrets/palisade/git/token" : ""},
-      {"caFile", defaults.git_ca.empty() ? "" : "/etc/palisade/git-ca.pem"},
+      {"access", workspace.read_only || !workspace.has_credentials() ? "ReadOnly" : "ReadWrite"},
+      {"username", token ? workspace.username : ""},
+      {"tokenFile", token ? "/var/run/secrets/palisade/git/token" : ""},
+      {"caFile", authorities ? "/etc/palisade/git-ca.pem" : ""},
       {"repository", "/var/lib/courier/repo.git"},
       {"bundle", "/seed/repo.bundle"},
       {"workspace", "/workspace/repo"},
@@ -71,9 +153,15 @@ Json desired_config_map(const Workspace& workspace, const Defaults& defaults) {
       {"terminationLog", "/dev/termination-log"},
       {"pollSeconds", 2},
       {"maxPackBytes", 512 * 1024 * 1024}};
+  // For people who ask what the courier may do; the gateway knows it from the workspace.
+  if (!direct) courier["repositoryUrl"] = workspace.url;
   Json object = base_object(workspace, kube::resources::kConfigMaps, workspace.agent_object());
-  object["data"] = {{"courier.json", courier.dump(2)}};
-  if (!defaults.git_ca.empty()) object["data"]["git-ca.pem"] = defaults.git_ca;
+  object["data"] = {{"courier.json", courier.dump(2)},
+                    {"guard.json", guard_policy(workspace, unreachable).dump(2)},
+                    {"relay.json", relay_config(workspace, defaults, access).dump(2)},
+                    {"gitconfig", guard_gitconfig()}};
+  if (authorities) object["data"]["git-ca.pem"] = defaults.git_ca;
+  if (uses_gateway(access, defaults)) object["data"][kGatewayCaKey] = defaults.gateway->authorities;
   return object;
 }
 
@@ -100,8 +188,11 @@ void normalize(Json& part) {
 Json desired_network_policy(const Workspace& workspace, const Access& access) {
   Json object = base_object(workspace, kube::resources::kNetworkPolicies, workspace.agent_object());
   Json egress = Json::array();
-  for (const Endpoint* endpoint : {&access.llm, &access.git})
-    egress.push_back({{"to", endpoint->peers}, {"ports", endpoint->ports}});
+  for (const Endpoint* endpoint : {&access.llm, &access.git}) {
+    Json rule{{"to", endpoint->peers}, {"ports", endpoint->ports}};
+    // Both may be the gateway.
+    if (std::ranges::find(egress, rule) == egress.end()) egress.push_back(std::move(rule));
+  }
   for (Json rule : workspace.egress) {
     normalize(rule);
     if (rule.contains("ports")) {

@@ -1,5 +1,11 @@
-// The hardened pod: courier (the only container with the token), checkout, aider.
+// The hardened pod: relay (the only container with an identity, and the agent's only way out),
+// courier (fetches and pushes; the only one with the git token where it does not go through the
+// gateway), checkout, guard (puts its program where the agent's container can run it), recorder
+// (shows the record), aider under guard.
 #include <algorithm>
+#include <initializer_list>
+
+#include <fmt/format.h>
 
 #include "desired/common.h"
 
@@ -9,6 +15,13 @@ namespace {
 
 constexpr int kAgentUser = 1001;
 constexpr int kCourierUser = 1002;
+constexpr int kRecorderUser = 1003;
+constexpr int kRelayUser = 1004;
+constexpr int kIdentitySeconds = 600;  // the shortest that the API server issues
+constexpr const char* kRelay = "/usr/local/bin/palisade-relay";
+constexpr const char* kRelayConfig = "/etc/palisade/relay.json";
+constexpr const char* kGuard = "/palisade/bin/palisade-guard";
+constexpr const char* kGuardInImage = "/usr/local/bin/palisade-guard";
 
 Json security_context(int user) {
   return {{"runAsNonRoot", true},
@@ -31,10 +44,35 @@ Json variable(const char* name, const std::string& value) {
   return {{"name", name}, {"value", value}};
 }
 
-Json courier_container(const Workspace& w, const Defaults& defaults) {
+// The first to start and the last to end: the courier's pushes go through it.
+Json relay_container(const Workspace& w, const Defaults& defaults, const Access& access) {
+  Json mounts{mount("config", "/etc/palisade", true)};
+  if (uses_gateway(access, defaults))
+    mounts.push_back(mount("identity", "/var/run/secrets/palisade/gateway", true));
+  if (w.llm_key && !llm_through_gateway(access, defaults))
+    mounts.push_back(mount("llm-key", "/var/run/secrets/palisade/llm", true));
+  return {{"name", "relay"},
+          {"image", defaults.courier_image},
+          {"imagePullPolicy", "IfNotPresent"},
+          {"command", {kRelay, "serve", "--config", kRelayConfig}},
+          {"restartPolicy", "Always"},
+          {"resources",
+           {{"requests", {{"cpu", "10m"}, {"memory", "16Mi"}}},
+            {"limits", {{"cpu", "500m"}, {"memory", "64Mi"}, {"ephemeral-storage", "64Mi"}}}}},
+          {"securityContext", security_context(kRelayUser)},
+          {"startupProbe",
+           {{"exec", {{"command", {kRelay, "ready", "--config", kRelayConfig}}}},
+            {"periodSeconds", 1},
+            {"timeoutSeconds", 5},
+            {"failureThreshold", 60}}},
+          {"volumeMounts", mounts}};
+}
+
+Json courier_container(const Workspace& w, const Defaults& defaults, const Access& access) {
   Json mounts{mount("courier", "/var/lib/courier"), mount("seed", "/seed"),
               mount("config", "/etc/palisade", true), mount("workspace", "/workspace", true)};
-  if (w.secret) mounts.push_back(mount("git-token", "/var/run/secrets/palisade/git", true));
+  if (w.has_credentials() && !git_through_gateway(access, defaults))
+    mounts.push_back(mount("git-token", "/var/run/secrets/palisade/git", true));
   return {{"name", "courier"},
           {"image", defaults.courier_image},
           {"imagePullPolicy", "IfNotPresent"},
@@ -76,53 +114,76 @@ Json checkout_container(const Defaults& defaults) {
         mount("workspace", "/workspace"), mount("tmp", "/tmp")}}};
 }
 
-// One word for a POSIX shell: Aider hands its test command to one.
-std::string shell_quoted(const std::string& word) {
-  std::string out = "'";
-  for (const char c : word)
-    out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
+// Puts guard on a volume that the agent's container mounts read-only.
+Json guard_container(const Defaults& defaults) {
+  return {{"name", "guard"},
+          {"image", defaults.courier_image},
+          {"imagePullPolicy", "IfNotPresent"},
+          {"command", {kGuardInImage, "install", "/palisade/bin"}},
+          {"resources",
+           {{"requests", {{"cpu", "10m"}, {"memory", "16Mi"}}},
+            {"limits", {{"cpu", "500m"}, {"memory", "64Mi"}, {"ephemeral-storage", "64Mi"}}}}},
+          {"securityContext", security_context(kCourierUser)},
+          {"volumeMounts", {mount("guard", "/palisade/bin")}}};
+}
+
+// Prints the record: what is in its log no agent can forge or take back.
+Json recorder_container(const Defaults& defaults) {
+  return {{"name", "recorder"},
+          {"image", defaults.courier_image},
+          {"imagePullPolicy", "IfNotPresent"},
+          {"command", {kGuardInImage, "tail", "/palisade/record/record.jsonl"}},
+          {"restartPolicy", "Always"},
+          {"resources",
+           {{"requests", {{"cpu", "10m"}, {"memory", "16Mi"}}},
+            {"limits", {{"cpu", "500m"}, {"memory", "64Mi"}, {"ephemeral-storage", "256Mi"}}}}},
+          {"securityContext", security_context(kRecorderUser)},
+          {"volumeMounts", {mount("record", "/palisade/record", true)}}};
 }
 
 Json aider_command(const Workspace& w) {
-  // An init as PID 1: the kernel drops a SIGTERM that PID 1 does not handle, and Aider does not.
-  Json command{"/usr/bin/tini",
-               "--",
-               "aider",
-               "--no-check-update",
-               "--analytics-disable",
-               "--no-show-model-warnings",
-               "--no-show-release-notes",
-               "--no-gitignore",
-               "--no-suggest-shell-commands",
-               "--disable-playwright",
-               "--chat-history-file",
-               "/workspace/.home/aider.chat.history.md",
-               "--input-history-file",
-               "/workspace/.home/aider.input.history",
-               "--model",
-               "openai/" + w.model,
-               "--edit-format",
-               "diff"};
+  Json command{kGuard, "run", "--policy", "/palisade/policy/guard.json", "--"};
+  // One word, so that a message that begins with a dash is still a message.
+  const std::string message = w.task ? "--message=" + w.task->message : "";
+  const bool rounds = w.task && w.task->has_checks();
+  if (rounds) {
+    // It gives Aider the message: first this one, then what the commands print.
+    for (const std::string& word :
+         {std::string(kGuard), std::string("rounds"), message,
+          fmt::format("--rounds={}", w.task->rounds), fmt::format("--relay-port={}", kLlmPort)})
+      command.push_back(word);
+    for (const auto& [name, words] :
+         {std::pair("lint", &w.task->lint_command), std::pair("test", &w.task->test_command)}) {
+      if (!words->empty())
+        command.push_back(fmt::format(
+            "--{}={}", name, Json(*words).dump(-1, ' ', false, Json::error_handler_t::replace)));
+    }
+    command.push_back("--");
+  }
+  for (const std::string& word : std::initializer_list<std::string>{
+           "aider", "--no-check-update", "--analytics-disable", "--no-show-model-warnings",
+           "--no-show-release-notes", "--no-gitignore", "--no-suggest-shell-commands",
+           "--disable-playwright", "--chat-history-file", "/workspace/.home/aider.chat.history.md",
+           "--input-history-file", "/workspace/.home/aider.input.history", "--model",
+           "openai/" + w.model,
+           // For commit messages and summaries Aider would take a model of its own choice.
+           "--weak-model", "openai/" + w.model, "--edit-format", "diff"})
+    command.push_back(word);
   if (!w.task) return command;
   for (const char* option : {"--yes-always", "--no-pretty"})
     command.push_back(option);
-  if (!w.task->test_command.empty()) {
-    std::string line;
-    for (const std::string& word : w.task->test_command)
-      line += (line.empty() ? "" : " ") + shell_quoted(word);
-    command.push_back("--test-cmd");
-    command.push_back(line);
-    command.push_back("--auto-test");
+  if (rounds) {
+    // What a test prints names addresses; nobody wants them fetched.
+    command.push_back("--no-detect-urls");
+  } else {
+    command.push_back(message);
   }
-  // One word, so that a message that begins with a dash is still a message.
-  command.push_back("--message=" + w.task->message);
   for (const std::string& file : w.task->files)
     command.push_back("--file=" + file);
   return command;
 }
 
-Json aider_container(const Workspace& w, const Defaults& defaults, const Access& access) {
+Json aider_container(const Workspace& w, const Defaults& defaults) {
   Json container{
       {"name", "aider"},
       {"image", w.image.empty() ? defaults.agent_image : w.image},
@@ -131,19 +192,26 @@ Json aider_container(const Workspace& w, const Defaults& defaults, const Access&
       {"workingDir", "/workspace/repo"},
       {"env",
        {variable("HOME", "/workspace/.home"), variable("TMPDIR", "/tmp"),
-        variable("OPENAI_API_BASE", access.llm_url), variable("OPENAI_API_KEY", "none"),
+        variable("OPENAI_API_BASE", kRelayLlmUrl), variable("OPENAI_API_KEY", "none"),
         variable("LITELLM_LOCAL_MODEL_COST_MAP", "True"), variable("PYTHONDONTWRITEBYTECODE", "1"),
-        variable("PYTHONUNBUFFERED", "1"), variable("GIT_AUTHOR_NAME", "Aider (Palisade)"),
+        // Else the line editor asks the terminal where its cursor is, and prints that it got no
+        // answer.
+        variable("PYTHONUNBUFFERED", "1"), variable("PROMPT_TOOLKIT_NO_CPR", "1"),
+        variable("GIT_AUTHOR_NAME", "Aider (Palisade)"),
         variable("GIT_AUTHOR_EMAIL", "aider@palisade.invalid"),
         variable("GIT_COMMITTER_NAME", "Aider (Palisade)"),
-        variable("GIT_COMMITTER_EMAIL", "aider@palisade.invalid"),
-        variable("GIT_TERMINAL_PROMPT", "0")}},
+        variable("GIT_COMMITTER_EMAIL", "aider@palisade.invalid")}},
       {"resources", {{"limits", w.limits}, {"requests", w.requests}}},
       {"securityContext", security_context(kAgentUser)},
       {"volumeMounts",
        {mount("workspace", "/workspace"), mount("tmp", "/tmp"),
+        mount("guard", "/palisade/bin", true), mount("policy", "/palisade/policy", true),
+        // Guard writes here; its Landlock rules keep the agent out.
+        mount("record", "/palisade/record"),
         // The runtime would mount both writable.
         mount("closed", "/dev/shm", true), mount("closed", "/dev/mqueue", true)}}};
+  for (const Json& entry : guard_git_environment())
+    container["env"].push_back(entry);
   if (!w.task) {
     container["stdin"] = true;
     container["tty"] = true;
@@ -161,50 +229,95 @@ Json empty_dir(const char* name, const char* size, bool memory = false) {
 
 Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& access,
                  const std::string& token) {
-  Json volumes{empty_dir("workspace", "4Gi"),
+  Json volumes{w.storage ? Json{{"name", "workspace"},
+                                {"persistentVolumeClaim", {{"claimName", w.volume_claim()}}}}
+                         : empty_dir("workspace", "4Gi"),
                empty_dir("tmp", "512Mi", true),
                empty_dir("seed", "2Gi"),
                empty_dir("courier", "4Gi"),
                empty_dir("closed", "1Mi", true),
-               {{"name", "config"}, {"configMap", {{"name", w.agent_object()}}}}};
-  if (w.secret)
+               empty_dir("guard", "32Mi"),
+               empty_dir("record", "128Mi"),
+               {{"name", "config"}, {"configMap", {{"name", w.agent_object()}}}},
+               {{"name", "policy"},
+                {"configMap",
+                 {{"name", w.agent_object()},
+                  {"items",
+                   {{{"key", "guard.json"}, {"path", "guard.json"}},
+                    {{"key", "gitconfig"}, {"path", "gitconfig"}}}}}}}};
+  const bool llm_own = llm_through_gateway(access, defaults);
+  const bool git_own = git_through_gateway(access, defaults);
+  if (w.has_credentials() && !git_own)
+    // No more than the current token: beside it a Secret may hold some that wait to be revoked.
     volumes.push_back({{"name", "git-token"},
-                       {"secret", {{"secretName", w.git_secret()}, {"defaultMode", 0440}}}});
+                       {"secret",
+                        {{"secretName", w.git_secret()},
+                         {"defaultMode", 0440},
+                         {"items", {{{"key", "token"}, {"path", "token"}}}}}}});
+  if (w.llm_key && !llm_own)
+    volumes.push_back(
+        {{"name", "llm-key"}, {"secret", {{"secretName", w.llm_secret()}, {"defaultMode", 0440}}}});
+  if (llm_own || git_own)
+    volumes.push_back({{"name", "identity"},
+                       {"projected",
+                        {{"defaultMode", 0440},
+                         {"sources",
+                          {{{"serviceAccountToken",
+                             {{"audience", defaults.gateway->audience},
+                              {"expirationSeconds", kIdentitySeconds},
+                              {"path", "token"}}}}}}}}});
 
+  // The relay knows the gateway's address from its configuration. The other addresses are told
+  // here, where nobody can change them: a live pod's access is checked against them.
   Json aliases = Json::array();
-  for (const Endpoint* endpoint : {&access.llm, &access.git}) {
-    if (!endpoint->alias.empty())
+  for (const auto& [endpoint, own] : {std::pair{&access.llm, llm_own}, {&access.git, git_own}}) {
+    if (!own && !endpoint->alias.empty())
       aliases.push_back({{"ip", endpoint->alias}, {"hostnames", {endpoint->host}}});
   }
-  Json spec{{"serviceAccountName", w.agent_object()},
-            {"automountServiceAccountToken", false},
-            {"enableServiceLinks", false},
-            {"hostUsers", !w.user_namespace},
-            {"restartPolicy", "Never"},
-            {"activeDeadlineSeconds", w.deadline.count()},
-            {"terminationGracePeriodSeconds", 60},
-            {"dnsPolicy", "None"},
-            {"dnsConfig", {{"nameservers", {"127.0.0.1"}}}},
-            {"schedulingGates", {{{"name", kSchedulingGate}}}},
-            {"securityContext",
-             {{"runAsNonRoot", true},
-              {"runAsUser", kAgentUser},
-              {"runAsGroup", kAgentUser},
-              {"fsGroup", kAgentUser},
-              {"fsGroupChangePolicy", "OnRootMismatch"},
-              {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
-            {"initContainers", {courier_container(w, defaults), checkout_container(defaults)}},
-            {"containers", {aider_container(w, defaults, access)}},
-            {"volumes", volumes}};
+  Json spec{
+      {"serviceAccountName", w.agent_object()},
+      {"automountServiceAccountToken", false},
+      {"enableServiceLinks", false},
+      {"hostUsers", !w.user_namespace},
+      {"restartPolicy", "Never"},
+      {"activeDeadlineSeconds", w.time().count()},
+      {"terminationGracePeriodSeconds", 60},
+      {"dnsPolicy", "None"},
+      {"dnsConfig", {{"nameservers", {"127.0.0.1"}}}},
+      {"schedulingGates", {{{"name", kSchedulingGate}}}},
+      {"securityContext",
+       {{"runAsNonRoot", true},
+        {"runAsUser", kAgentUser},
+        {"runAsGroup", kAgentUser},
+        {"fsGroup", kAgentUser},
+        {"fsGroupChangePolicy", "OnRootMismatch"},
+        {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
+      {"initContainers",
+       {relay_container(w, defaults, access), courier_container(w, defaults, access),
+        checkout_container(defaults), guard_container(defaults), recorder_container(defaults)}},
+      {"containers", {aider_container(w, defaults)}},
+      {"volumes", volumes}};
   if (!aliases.empty()) spec["hostAliases"] = aliases;
   if (!w.runtime_class.empty()) spec["runtimeClassName"] = w.runtime_class;
 
   Json pod = base_object(w, kube::resources::kPods, w.agent_object());
   pod["metadata"]["labels"][kAgentLabel] = "aider";
-  // The courier reads its configuration once: another one means another pod.
+  // What is left of a deadline is no change of it.
+  Workspace whole = w;
+  whole.time_left.reset();
+  Json made_from = spec;
+  made_from["activeDeadlineSeconds"] = whole.time().count();
+  // Courier, relay and guard read their configuration once: another one means another pod. Not so
+  // for the network, where the NetworkPolicy says what a live pod may reach, for what must not
+  // answer at its start, and for the gateway's authorities, which the relay reads again.
+  Json config = desired_config_map(w, defaults, access, {})["data"];
+  config.erase(kGatewayCaKey);
+  Json guard = guard_policy(whole, {});
+  guard.erase("network");
+  guard.erase("preflight");
+  config["guard.json"] = guard.dump();
   pod["metadata"]["annotations"] = {
-      {kSpecHashAnnotation,
-       hash_text(spec.dump() + desired_config_map(w, defaults)["data"].dump())},
+      {kSpecHashAnnotation, hash_text(made_from.dump() + config.dump())},
       {kTokenHashAnnotation, hash_text(w.uid + token)},
       {kAccessAnnotation, to_json(access).dump()}};
   pod["spec"] = std::move(spec);

@@ -65,6 +65,18 @@ TEST(Config, ReadOnlyNeedsNoToken) {
   EXPECT_TRUE(loaded->token_file.empty());
 }
 
+TEST(Config, WithoutTlsThereIsOnlyTheRelayAndItGetsNoToken) {
+  json config = good();
+  EXPECT_FALSE(load(config.dump())->through_relay);
+  config["url"] = "http://127.0.0.1:4001/git";
+  EXPECT_NE(load(config.dump()).error().find("tokenFile "), std::string::npos);
+  config["username"] = config["tokenFile"] = config["caFile"] = "";
+  const auto loaded = load(config.dump());
+  ASSERT_TRUE(loaded) << loaded.error();
+  EXPECT_TRUE(loaded->through_relay);
+  EXPECT_FALSE(loaded->read_only);
+}
+
 TEST(Config, AMissingFieldIsNamed) {
   const json whole = good();
   for (const auto& [field, value] : whole.items()) {
@@ -102,6 +114,18 @@ TEST(Config, AValueThatCannotBeRightIsNamed) {
       {"url", "file:///var/lib/courier"},
       {"url", "ssh://git@git.example.com/app.git"},
       {"url", "https://user:secret@git.example.com/app.git"},
+      {"url", "http://git.example.com/team/app.git"},
+      {"url", "http://127.0.0.1/git"},
+      {"url", "http://127.0.0.1:/git"},
+      {"url", "http://127.0.0.1:4001"},
+      {"url", "http://127.0.0.1:4001/"},
+      {"url", "http://127.0.0.1:400100/git"},
+      {"url", "http://127.0.0.1:4001@evil.example.com/git"},
+      {"url", "http://127.0.0.1:4001x/git"},
+      {"url", "http://127.0.0.1:\\evil/git"},
+      {"url", "http://127.0.0.11:4001/git"},
+      {"url", "http://localhost:4001/git"},
+      {"url", "HTTP://127.0.0.1:4001/git"},
       {"url", "https://git.example.com/app.git\nhttps://other.example.com"},
       {"url", "--upload-pack=payload"},
       {"url", "https://"},

@@ -26,7 +26,7 @@ void expect_sound(Session& session, const Session::End& end, const std::string& 
             main + " commit\trefs/heads/main" +
                 (branch.empty() ? "" : "\n" + branch + " commit\t" + kBranchRef));
   ASSERT_TRUE(end.report.is_object()) << end.log;
-  EXPECT_LE(end.log.size(), 4096U);
+  EXPECT_LE(end.log.size(), kMaxTerminationLog);
   EXPECT_EQ(end.report.value("branch", ""), kBranch);
   EXPECT_EQ(end.report.value("head", "?"), branch);
   EXPECT_EQ(end.code == 0, end.report.value("error", "?").empty()) << end.log;

@@ -216,7 +216,7 @@ TEST(Serve, AHostThatTalksTooMuchOrStrangelyStillLeavesAReadableReport) {
     session.serve_again();
     const Session::End end = session.stop();
     EXPECT_EQ(end.code, 1);
-    EXPECT_LE(end.log.size(), 4096U);
+    EXPECT_LE(end.log.size(), kMaxTerminationLog);
     ASSERT_TRUE(end.report.is_object()) << script << end.log;
     EXPECT_NE(end.report.value("error", ""), "");
   }

@@ -18,6 +18,8 @@ namespace palisade::courier::testing {
 
 inline constexpr const char* kBranch = "palisade/fix-login";
 inline constexpr const char* kBranchRef = "refs/heads/palisade/fix-login";
+// The kubelet keeps 12 KiB of a pod's termination messages, shared out among seven containers.
+inline constexpr std::size_t kMaxTerminationLog = 12UL * 1024 / 7;
 
 class Session {
  public:

@@ -7,6 +7,8 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include "definitions.h"
+
 namespace palisade::op::testing {
 
 namespace {
@@ -91,7 +93,9 @@ kube::Config operator_account(const kube::EnvTest& env, const Client& admin) {
   for (const Json& role : chart_roles()) {
     const std::string name = role["metadata"]["name"];
     const bool everywhere = role["kind"] == "ClusterRole";
-    const std::string ns = everywhere ? "" : role["metadata"]["namespace"].get<std::string>();
+    // The release's own is a template's action.
+    const std::string ns =
+        everywhere ? "" : role["metadata"].value("namespace", std::string("palisade-system"));
     must(admin.create(everywhere ? kClusterRoles : kRoles, ns, role));
     const Json binding{
         {"roleRef",
@@ -125,6 +129,17 @@ void furnish(const Client& admin) {
                           {{"spec",
                             {{"selector", {{"app", "llm"}}},
                              {"ports", Json::array({{{"port", 8080}, {"targetPort", 9090}}})}}}})));
+  // Palisade's own gateway, and what it writes as it starts.
+  must(admin.create(kNamespaces, "", object(kNamespaces, "palisade-gateway")));
+  must(
+      admin.create(kServices, "palisade-gateway",
+                   object(kServices, "palisade-gateway",
+                          {{"spec",
+                            {{"selector", {{"app", "palisade-gateway"}}},
+                             {"ports", Json::array({{{"port", 8443}, {"targetPort", 8443}}})}}}})));
+  must(admin.create(
+      kConfigMaps, "palisade-gateway",
+      object(kConfigMaps, "palisade-gateway-ca", {{"data", {{"ca.crt", gateway().authorities}}}})));
   must(admin.create(
       kEndpointSlices, "default",
       object(kEndpointSlices, "kubernetes-test",
@@ -186,10 +201,7 @@ void ControllerTest::SetUpTestSuite() {
   auto started = kube::EnvTest::start(options);
   ASSERT_TRUE(started) << started.error().text();
   env_ = std::move(*started);
-  const char* source = std::getenv("PALISADE_SOURCE_DIR");
-  ASSERT_NE(source, nullptr);
-  const auto installed =
-      env_->install_crd(std::filesystem::path(source) / "crds/agentworkspaces.palisade.dev.yaml");
+  const auto installed = install_definitions(*env_, {"agentworkspaces", "agentpolicies"});
   ASSERT_TRUE(installed) << installed.error().text();
   admin_ = Client::connect(env_->config(), Client::TransportKind::kBeast);
   operator_config_ = operator_account(*env_, *admin_);
@@ -213,10 +225,13 @@ void ControllerTest::SetUp() {
   ASSERT_TRUE(admin_->create(kNamespaces, "", object(kNamespaces, ns_)));
 }
 
-std::unique_ptr<Controller> ControllerTest::make_controller(prometheus::Registry& registry) {
+ControllerOptions ControllerTest::usual_options() {
   ControllerOptions options;
-  options.config.defaults = defaults();
+  options.config.defaults = gateway_defaults();
+  options.config.defaults.gateway->authorities.clear();
+  options.config.policy.allowed_token_audiences = {gateway().audience};
   options.gateways = {{"default", "http://llm.llm.svc:8080/v1"},
+                      {"own", gateway().llm_url()},
                       {"api", "https://kubernetes.default.svc/v1"}};
   options.resolver =
       [](const std::string& host) -> std::expected<std::vector<std::string>, std::string> {
@@ -224,6 +239,11 @@ std::unique_ptr<Controller> ControllerTest::make_controller(prometheus::Registry
     if (host == "api.example.com") return std::vector<std::string>{"198.51.100.7"};
     return std::unexpected("no such host");
   };
+  return options;
+}
+
+std::unique_ptr<Controller> ControllerTest::make_controller(prometheus::Registry& registry,
+                                                            ControllerOptions options) {
   return std::make_unique<Controller>(
       Client::connect(operator_config_, Client::TransportKind::kBeast), std::move(options),
       registry);
@@ -232,6 +252,14 @@ std::unique_ptr<Controller> ControllerTest::make_controller(prometheus::Registry
 Json ControllerTest::workspace(const std::string& name) const {
   Json out = usual_workspace();
   out["metadata"] = {{"name", name}, {"namespace", ns_}};
+  out["spec"]["repository"]["via"] = "Direct";
+  return out;
+}
+
+Json ControllerTest::through_gateway(const std::string& name) const {
+  Json out = workspace(name);
+  out["spec"]["repository"].erase("via");
+  out["spec"]["llm"]["gateway"] = "own";
   return out;
 }
 
@@ -334,7 +362,7 @@ void ControllerTest::set_status(const Json& status, const std::string& name) {
 
 void ControllerTest::run(const std::string& name) {
   set_status({{"phase", "Running"},
-              {"startTime", "2026-01-01T10:00:00Z"},
+              {"startTime", format_time(std::chrono::system_clock::now())},
               {"containerStatuses",
                Json::array({{{"name", "aider"},
                              {"image", "i"},

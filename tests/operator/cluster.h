@@ -53,10 +53,14 @@ class ControllerTest : public ::testing::Test {
   static void TearDownTestSuite();
   void SetUp() override;
 
-  static std::unique_ptr<Controller> make_controller(prometheus::Registry& registry);
+  static ControllerOptions usual_options();
+  static std::unique_ptr<Controller> make_controller(prometheus::Registry& registry,
+                                                     ControllerOptions options = usual_options());
 
   // A workspace of this test's namespace, with the Secret that it names.
   Json workspace(const std::string& name = "fix-login") const;
+  // The same with Palisade's own gateway for LLM and git.
+  Json through_gateway(const std::string& name = "fix-login") const;
   void make_secret(const std::string& token = "token-1", const std::string& name = "app-git-token");
   Json make(const Json& workspace);
   Json make(const kube::Resource& resource, Json object);

@@ -1,6 +1,5 @@
 // The CustomResourceDefinition in a real API server: what it takes, what it refuses and with which
 // words, what it fills in, what it never lets change, and that it explains itself.
-#include <cstdlib>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -8,6 +7,7 @@
 #include <kube/client.h>
 #include <kube/envtest.h>
 
+#include "definitions.h"
 #include "operator/fixture.h"
 
 namespace palisade::op::testing {
@@ -35,10 +35,7 @@ class CrdTest : public ::testing::Test {
     auto started = EnvTest::start();
     ASSERT_TRUE(started) << started.error().text();
     env_ = std::move(*started);
-    const char* source = std::getenv("PALISADE_SOURCE_DIR");
-    ASSERT_NE(source, nullptr);
-    const auto installed =
-        env_->install_crd(std::filesystem::path(source) / "crds/agentworkspaces.palisade.dev.yaml");
+    const auto installed = install_definitions(*env_, {"agentworkspaces"});
     ASSERT_TRUE(installed) << installed.error().text();
     client_ = Client::connect(env_->config(), Client::TransportKind::kBeast);
   }
@@ -189,6 +186,7 @@ TEST_F(CrdTest, BranchDiffersFromRef) {
 
 TEST_F(CrdTest, Durations) {
   const std::string deadline = "must be a duration from 1m to 24h";
+  const std::string limit = "must be a duration from 10s to 24h";
   const std::string ttl = "must be a duration from 0s to 168h";
   struct Row {
     std::string field, value, refusal;
@@ -213,6 +211,15 @@ TEST_F(CrdTest, Durations) {
       {"deadline", "forever", deadline},
       {"deadline", "99999999999999999999h", "spec.lifecycle.deadline"},
       {"deadline", std::string(33, '1'), "spec.lifecycle.deadline"},
+      {"idleTimeout", "10s", ""},
+      {"idleTimeout", "24h", ""},
+      {"idleTimeout", "9s", limit},
+      {"idleTimeout", "24h1s", limit},
+      {"idleTimeout", "", limit},
+      {"idleTimeout", "-1m", limit},
+      {"commandTimeout", "90s", ""},
+      {"commandTimeout", "1d", limit},
+      {"commandTimeout", "0s", limit},
       {"ttlAfterFinished", "0s", ""},
       {"ttlAfterFinished", "168h", ""},
       {"ttlAfterFinished", "168h1s", ttl},
@@ -268,7 +275,7 @@ TEST_F(CrdTest, OtherFields) {
       {"/spec/repository/access", "ReadOnly", ""},
       {"/spec/repository/access", "readonly", "spec.repository.access"},
       {"/spec/repository/access", "Admin", "spec.repository.access"},
-      {"/spec/repository/credentials", Json::object(), "spec.repository.credentials.secretRef"},
+      {"/spec/repository/credentials", Json::object(), "needs exactly one of secretRef"},
       {"/spec/repository/credentials/secretRef", Json::object(),
        "spec.repository.credentials.secretRef.name"},
       {"/spec/repository/credentials/secretRef/name", "Other", "credentials.secretRef.name"},
@@ -283,18 +290,177 @@ TEST_F(CrdTest, OtherFields) {
       {"/spec/task/message", std::string(32769, 'x'), "spec.task.message"},
       {"/spec/task/testCommand", std::vector<std::string>(33, "a"), "spec.task.testCommand"},
       {"/spec/task/testCommand", Json::array({""}), "spec.task.testCommand[0]"},
+      {"/spec/task/lintCommand", std::vector<std::string>(33, "a"), "spec.task.lintCommand"},
+      {"/spec/task/lintCommand", Json::array({"ruff", "check"}), ""},
+      {"/spec/task/rounds", 0, "spec.task.rounds"},
+      {"/spec/task/rounds", 21, "spec.task.rounds"},
+      {"/spec/task/rounds", 20, ""},
       {"/spec/llm/gateway", "Default", "spec.llm.gateway"},
       {"/spec/llm/gateway", "https://evil.example.com", "spec.llm.gateway"},
       {"/spec/isolation/userNamespace", false, ""},
       {"/spec/isolation/userNamespace", "false", "spec.isolation.userNamespace"},
       {"/spec/isolation/runtimeClassName", "gvisor", ""},
       {"/spec/isolation/runtimeClassName", "g visor", "spec.isolation.runtimeClassName"},
+      {"/spec/lifecycle/maxRestarts", 0, ""},
+      {"/spec/lifecycle/maxRestarts", 10, ""},
+      {"/spec/lifecycle/maxRestarts", 11, "spec.lifecycle.maxRestarts"},
+      {"/spec/lifecycle/maxRestarts", -1, "spec.lifecycle.maxRestarts"},
+      {"/spec/lifecycle/maxRestarts", "3", "spec.lifecycle.maxRestarts"},
       {"/spec/lifecycle/suspend", true, ""},
       {"/spec/lifecycle/suspend", "yes", "spec.lifecycle.suspend"},
   };
   for (const Row& row : rows)
     expect(row.pointer + " " + row.value.dump().substr(0, 80), tried(with(row.pointer, row.value)),
            row.refusal);
+}
+
+TEST_F(CrdTest, GatewayFields) {
+  const Json app{{"appId", 7}, {"privateKeySecretRef", {{"name", "app"}}}};
+  const Json secret{{"name", "s"}};
+  const std::string one = "needs exactly one of secretRef, githubApp, gitlab and gitea";
+  const std::string credentials = "/spec/repository/credentials";
+  struct Row {
+    std::string pointer;
+    Json value;
+    std::string refusal;
+  };
+  const Row rows[] = {
+      {"/spec/repository/via", "Direct", ""},
+      {"/spec/repository/via", "Gateway", ""},
+      {"/spec/repository/via", "direct", "spec.repository.via"},
+      {credentials, {{"githubApp", app}}, ""},
+      {credentials, {{"gitlab", {{"secretRef", secret}, {"role", "Maintainer"}}}}, ""},
+      {credentials, {{"gitea", {{"secretRef", secret}}}}, ""},
+      {credentials, {{"githubApp", app}, {"gitea", {{"secretRef", secret}}}}, one},
+      {credentials, {{"secretRef", secret}, {"gitlab", {{"secretRef", secret}}}}, one},
+      {credentials, {{"githubApp", {{"appId", 7}}}}, "privateKeySecretRef"},
+      {credentials, {{"githubApp", {{"appId", 0}, {"privateKeySecretRef", secret}}}}, "appId"},
+      {credentials, {{"githubApp", {{"appId", "7"}, {"privateKeySecretRef", secret}}}}, "appId"},
+      {credentials + "/githubApp",
+       {{"appId", 7}, {"privateKeySecretRef", secret}, {"apiUrl", "http://api.example.com"}},
+       "must be https://HOST"},
+      {credentials, {{"gitlab", {{"secretRef", secret}, {"role", "Owner"}}}}, "gitlab.role"},
+      {credentials,
+       {{"gitea", {{"secretRef", secret}, {"apiUrl", "https://a@b.example.com/api"}}}},
+       "must be https://HOST"},
+      {credentials,
+       {{"gitea", {{"secretRef", secret}, {"apiUrl", "https://[2001:db8::1]:3000/api/v1"}}}},
+       ""},
+      {"/spec/repository/mergeRequest", Json::object(), ""},
+      {"/spec/repository/mergeRequest", {{"title", "Fix"}, {"draft", true}}, ""},
+      {"/spec/repository/mergeRequest", {{"title", ""}}, "mergeRequest.title"},
+      {"/spec/llm/models", {"gpt-4o-mini", "a/b:c"}, ""},
+      {"/spec/llm/models", {"--yes"}, "spec.llm.models[0]"},
+      {"/spec/llm/models", {"a", "a"}, "spec.llm.models[1]"},
+      {"/spec/llm/budget", {{"tokens", 100000}, {"requestsPerMinute", 10}, {"cost", "5.00"}}, ""},
+      {"/spec/llm/budget", {{"tokens", 0}}, "spec.llm.budget.tokens"},
+      {"/spec/llm/budget", {{"tokens", "1"}}, "spec.llm.budget.tokens"},
+      {"/spec/llm/budget", {{"requestsPerMinute", -1}}, "spec.llm.budget.requestsPerMinute"},
+      {"/spec/llm/budget", {{"cost", "0.00"}}, "must be an amount above 0"},
+      {"/spec/llm/budget", {{"cost", "5.0000001"}}, "spec.llm.budget.cost"},
+      {"/spec/llm/budget", {{"cost", "1e3"}}, "spec.llm.budget.cost"},
+      {"/spec/llm/budget", {{"cost", 5}}, "spec.llm.budget.cost"},
+      {"/spec/llm/keySecretRef", secret, ""},
+      {"/spec/llm/keySecretRef", {{"key", "k"}}, "keySecretRef.name"},
+      {"/spec/llm/keySecretRef", {{"name", "S"}}, "keySecretRef.name"},
+  };
+  for (const Row& row : rows) {
+    Json object = fresh();
+    if (row.pointer.starts_with(credentials)) object["spec"]["repository"].erase("credentials");
+    expect(row.pointer + " " + row.value.dump(), tried(with(row.pointer, row.value, object)),
+           row.refusal);
+  }
+  // Defaults.
+  Json object = fresh("gateway-defaults");
+  object["spec"]["repository"]["credentials"] = {{"githubApp", app}};
+  object["spec"]["repository"]["mergeRequest"] = Json::object();
+  object["spec"]["llm"]["keySecretRef"] = secret;
+  const auto made = client_->create(workspaces(), "default", object);
+  ASSERT_TRUE(made) << made.error().text();
+  const Json& spec = made->at("spec");
+  EXPECT_EQ(
+      spec["repository"]["credentials"]["githubApp"],
+      Json({{"appId", 7}, {"privateKeySecretRef", {{"name", "app"}, {"key", "private-key.pem"}}}}));
+  EXPECT_EQ(spec["repository"]["mergeRequest"], Json({{"draft", false}}));
+  EXPECT_EQ(spec["llm"]["keySecretRef"], Json({{"name", "s"}, {"key", "api-key"}}));
+  EXPECT_FALSE(spec["repository"].contains("via"));
+  EXPECT_TRUE(parse_workspace(*made)) << parse_workspace(*made).error();
+}
+
+TEST_F(CrdTest, AgentPolicyFields) {
+  const auto installed = install_definitions(*env_, {"agentpolicies"});
+  ASSERT_TRUE(installed) << installed.error().text();
+  static const kube::Resource kPolicies{"palisade.dev", "v1alpha1", "agentpolicies", "AgentPolicy",
+                                        false};
+  const std::pair<Json, std::string> rows[] = {
+      {{{"allowedModels", {"gpt-4o"}}}, ""},
+      {{{"allowedModels", {""}}}, "allowedModels[0]"},
+      {{{"limits", {{"maxRunning", 0}}}}, ""},
+      {{{"limits", {{"maxRunning", 200}}}}, ""},
+      {{{"limits", Json::object()}}, ""},
+      {{{"limits", {{"maxRunning", -1}}}}, "spec.limits.maxRunning"},
+      {{{"limits", {{"maxRunning", "3"}}}}, "spec.limits.maxRunning"},
+      {{{"allowedRepositories",
+         {"https://git.example.com/*", "https://git.example.com:8443/team/app.git",
+          "https://[2001:db8::1]/team/*"}}},
+       ""},
+      {{{"allowedRepositories", {"https://git.example.com"}}}, "must be https://HOST"},
+      {{{"allowedRepositories", {"https://git.example.com/team*"}}}, "must be https://HOST"},
+      {{{"allowedRepositories", {"https://git.example.com/*/app"}}}, "must be https://HOST"},
+      {{{"allowedRepositories", {"https://git.example.com/a/../*"}}}, "must be https://HOST"},
+      {{{"allowedRepositories", {"git.example.com/*"}}}, "must be https://HOST"},
+      {{{"llmBudget",
+         {{"perWorkspace", {{"tokens", 1}, {"requestsPerMinute", 1}, {"cost", "0.01"}}},
+          {"perNamespace",
+           {{"tokensPerDay", 1}, {"requestsPerMinute", 1}, {"costPerDay", "10"}}}}}},
+       ""},
+      {{{"llmBudget", {{"perWorkspace", {{"tokens", 0}}}}}}, "perWorkspace.tokens"},
+      {{{"llmBudget", {{"perNamespace", {{"costPerDay", "0"}}}}}}, "must be an amount above 0"},
+  };
+  int number = 0;
+  for (const auto& [spec, refusal] : rows) {
+    const std::string name = "bound-" + std::to_string(++number);
+    auto made = client_->create(kPolicies, "",
+                                {{"apiVersion", "palisade.dev/v1alpha1"},
+                                 {"kind", "AgentPolicy"},
+                                 {"metadata", {{"name", name}}},
+                                 {"spec", spec}});
+    expect(spec.dump(), made, refusal);
+    if (!made) continue;
+    // Whatever the API server takes, the policy reads.
+    simdjson::dom::parser parser;
+    const simdjson::padded_string text(made->dump());
+    const auto read = policy::parse_agent_policy(parser.parse(text));
+    EXPECT_TRUE(read) << spec << ": " << read.error();
+  }
+}
+
+TEST_F(CrdTest, Programs) {
+  const std::string no_path = "must be the absolute path of a program";
+  const std::string writable = "where nothing is ever executable";
+  const std::pair<std::string, std::string> rows[] = {
+      {"/usr/bin/make", ""},
+      {"/opt/tool-1.2/bin/x+y", ""},
+      {"/usr/bin/..foo", ""},
+      {"make", no_path},
+      {"./make", no_path},
+      {"/usr/bin/", no_path},
+      {"/usr//bin/make", no_path},
+      {"/usr/../bin/sh", no_path},
+      {"/usr/./bin/sh", no_path},
+      {"/usr/bin/a\nb", no_path},
+      {"/workspace/repo/tool", writable},
+      {"/tmp/x", writable},
+      {"/proc/self/exe", writable},
+      {"/palisade/bin/palisade-guard", writable},
+      {"/dev/shm/x", writable},
+      {"", "spec.isolation.exec.allow"},
+      {"/" + std::string(512, 'x'), "spec.isolation.exec.allow"},
+  };
+  for (const auto& [path, refusal] : rows)
+    expect(path.substr(0, 60), tried(with("/spec/isolation/exec", {{"allow", {path}}})), refusal);
+  expect("Audit", tried(with("/spec/isolation/exec", {{"mode", "Audit"}})), "");
+  expect("Off", tried(with("/spec/isolation/exec", {{"mode", "Off"}})), "spec.isolation.exec.mode");
 }
 
 TEST_F(CrdTest, Egress) {
@@ -338,16 +504,15 @@ TEST_F(CrdTest, DefaultsAreFilledIn) {
   object["metadata"] = {{"name", "defaults"}, {"namespace", "default"}};
   auto made = client_->create(workspaces(), "default", object);
   ASSERT_TRUE(made) << made.error().text();
-  EXPECT_EQ(
-      made->at("spec"),
-      Json({{"agent", {{"model", "gpt-4o"}, {"resources", Json::object()}}},
-            {"repository",
-             {{"url", "https://git.example.com/team/app.git"},
-              {"ref", "main"},
-              {"access", "ReadWrite"}}},
-            {"llm", {{"gateway", "default"}}},
-            {"isolation", {{"userNamespace", true}}},
-            {"lifecycle", {{"deadline", "2h"}, {"ttlAfterFinished", "1h"}, {"suspend", false}}}}));
+  EXPECT_EQ(made->at("spec"), Json({{"agent", {{"resources", Json::object()}}},
+                                    {"repository",
+                                     {{"url", "https://git.example.com/team/app.git"},
+                                      {"ref", "main"},
+                                      {"access", "ReadWrite"}}},
+                                    {"llm", Json::object()},
+                                    {"isolation", {{"exec", Json::object()}}},
+                                    {"lifecycle", {{"suspend", false}}}}));
+  // What a template may set is left to whoever reads the workspace.
   const auto read = parse_workspace(*made);
   EXPECT_TRUE(read) << read.error();
 
@@ -417,8 +582,8 @@ TEST_F(CrdTest, StatusIsItsOwnSubresource) {
                           "status");
   };
   expect("a phase", write({{"phase", "Expired"}}), "");
-  EXPECT_EQ(client_->get(workspaces(), "default", "status")->at("spec").at("agent").at("model"),
-            "gpt-4o");
+  EXPECT_FALSE(
+      client_->get(workspaces(), "default", "status")->at("spec").at("agent").contains("model"));
   expect("no such phase", write({{"phase", "Done"}}), "status.phase");
   expect("a condition without a reason",
          write({{"conditions", Json::array({{{"type", "Ready"}, {"status", "True"}}})}}),
@@ -427,12 +592,12 @@ TEST_F(CrdTest, StatusIsItsOwnSubresource) {
 
 TEST_F(CrdTest, FieldsOfLaterVersionsAreNotKept) {
   Json object = fresh("later");
-  object["spec"]["lifecycle"]["idleTimeout"] = "30m";
-  object["spec"]["isolation"]["exec"] = {{"mode", "Enforce"}};
+  object["spec"]["lifecycle"]["snapshot"] = "30m";
+  object["spec"]["isolation"]["relay"] = {{"mode", "Enforce"}};
   const auto made = client_->create(workspaces(), "default", object);
   ASSERT_TRUE(made) << made.error().text();
-  EXPECT_FALSE(made->at("spec").at("lifecycle").contains("idleTimeout"));
-  EXPECT_FALSE(made->at("spec").at("isolation").contains("exec"));
+  EXPECT_FALSE(made->at("spec").at("lifecycle").contains("snapshot"));
+  EXPECT_FALSE(made->at("spec").at("isolation").contains("relay"));
 }
 
 void find_undescribed(const Json& schema, const std::string& path, std::set<std::string>& out,

@@ -30,7 +30,7 @@ std::string variable_of(const Json& pod, const std::string& name, const std::str
 
 Json courier_config(const Json& workspace, const Defaults& set = defaults()) {
   return Json::parse(
-      desired_config_map(parsed(workspace), set).at("data").at("courier.json").get<std::string>());
+      config_map_of(parsed(workspace), set).at("data").at("courier.json").get<std::string>());
 }
 
 bool has(const Json& list, const Json& item) {
@@ -46,7 +46,7 @@ TEST(Desired, EveryObjectIsLabelledNamedAndOwned) {
   const Row rows[] = {
       {desired_service_account(w), "v1", "ServiceAccount", "fix-login-agent"},
       {desired_secret(w, "t"), "v1", "Secret", "fix-login-git"},
-      {desired_config_map(w, defaults()), "v1", "ConfigMap", "fix-login-agent"},
+      {config_map_of(w), "v1", "ConfigMap", "fix-login-agent"},
       {desired_network_policy(w, access()), "networking.k8s.io/v1", "NetworkPolicy",
        "fix-login-agent"},
       {desired_pod(w, defaults(), access(), "t"), "v1", "Pod", "fix-login-agent"},
@@ -154,8 +154,9 @@ TEST(Desired, PodIsFencedIn) {
 
 TEST(Desired, EveryContainerIsHardenedAndLimited) {
   const Json pod = pod_of(usual_workspace());
-  const std::pair<const char*, int> rows[] = {
-      {"courier", 1002}, {"checkout", 1001}, {"aider", 1001}};
+  const std::pair<const char*, int> rows[] = {{"relay", 1004},    {"courier", 1002},
+                                              {"checkout", 1001}, {"guard", 1002},
+                                              {"recorder", 1003}, {"aider", 1001}};
   for (const auto& [name, user] : rows) {
     SCOPED_TRACE(name);
     EXPECT_EQ(container(pod, name)["securityContext"],
@@ -171,7 +172,8 @@ TEST(Desired, EveryContainerIsHardenedAndLimited) {
       EXPECT_TRUE(container(pod, name)["resources"]["limits"].contains(resource)) << resource;
     for (const char* absent : {"envFrom", "ports", "lifecycle", "volumeDevices"})
       EXPECT_FALSE(container(pod, name).contains(absent)) << absent;
-    for (const Json& variable : container(pod, name)["env"])
+    const Json env = container(pod, name).value("env", Json::array());
+    for (const Json& variable : env)
       EXPECT_FALSE(variable.contains("valueFrom")) << variable;
   }
   EXPECT_EQ(container(pod, "aider")["resources"]["limits"],
@@ -181,31 +183,36 @@ TEST(Desired, EveryContainerIsHardenedAndLimited) {
 TEST(Desired, CourierIsASidecarAndTheOnlyOneWithTheToken) {
   const Json pod = pod_of(usual_workspace());
   const Json& inits = pod["spec"]["initContainers"];
-  ASSERT_EQ(inits.size(), 2U);
-  EXPECT_EQ(inits[0]["name"], "courier");
-  EXPECT_EQ(inits[0]["restartPolicy"], "Always") << "without it the kubelet waits for its end";
-  EXPECT_TRUE(inits[0].contains("startupProbe")) << "checkout would start before the fetch";
-  EXPECT_EQ(inits[1]["name"], "checkout");
-  EXPECT_FALSE(inits[1].contains("restartPolicy"));
+  ASSERT_EQ(inits.size(), 5U);
+  EXPECT_EQ(inits[0]["name"], "relay");
+  EXPECT_EQ(inits[1]["name"], "courier");
+  EXPECT_EQ(inits[1]["restartPolicy"], "Always") << "without it the kubelet waits for its end";
+  EXPECT_TRUE(inits[1].contains("startupProbe")) << "checkout would start before the fetch";
+  EXPECT_EQ(inits[2]["name"], "checkout");
+  EXPECT_FALSE(inits[2].contains("restartPolicy"));
+  EXPECT_EQ(mounted_by(pod, "relay"), std::set<std::string>{"config"});
   EXPECT_EQ(mounted_by(pod, "courier"),
             (std::set<std::string>{"courier", "seed", "config", "workspace", "git-token"}));
   EXPECT_EQ(mounted_by(pod, "checkout"),
             (std::set<std::string>{"seed", "config", "workspace", "tmp"}));
-  EXPECT_EQ(mounted_by(pod, "aider"), (std::set<std::string>{"workspace", "tmp", "closed"}));
+  EXPECT_EQ(mounted_by(pod, "aider"),
+            (std::set<std::string>{"workspace", "tmp", "closed", "guard", "policy", "record"}));
   EXPECT_EQ(named(pod["spec"]["volumes"], "git-token")["secret"],
-            Json({{"secretName", "fix-login-git"}, {"defaultMode", 0440}}));
+            Json({{"secretName", "fix-login-git"},
+                  {"defaultMode", 0440},
+                  {"items", {{{"key", "token"}, {"path", "token"}}}}}))
+      << "tokens that wait to be revoked are in that Secret too";
   EXPECT_EQ(pod.dump().find("secret-token"), std::string::npos) << "the token is in the pod";
-  for (const char* name : {"courier", "checkout"})
+  for (const char* name : {"relay", "courier", "checkout", "guard", "recorder"})
     EXPECT_EQ(container(pod, name)["image"], defaults().courier_image);
 }
 
 TEST(Desired, WhatIsForReadingIsMountedReadOnly) {
   const Json pod = pod_of(usual_workspace());
-  const std::pair<const char*, const char*> rows[] = {{"courier", "workspace"},
-                                                      {"courier", "config"},
-                                                      {"courier", "git-token"},
-                                                      {"checkout", "seed"},
-                                                      {"checkout", "config"}};
+  const std::pair<const char*, const char*> rows[] = {
+      {"courier", "workspace"}, {"courier", "config"},  {"courier", "git-token"},
+      {"checkout", "seed"},     {"checkout", "config"}, {"recorder", "record"},
+      {"aider", "guard"},       {"aider", "policy"}};
   for (const auto& [name, volume] : rows)
     EXPECT_EQ(mount_of(pod, name, volume).value("readOnly", false), true) << name << " " << volume;
   std::set<std::string> closed;
@@ -231,10 +238,11 @@ TEST(Desired, ScratchSpaceIsSizedAndTmpIsMemory) {
 
 TEST(Desired, AiderKnowsTheGatewayAndNoKey) {
   const Json pod = pod_of(usual_workspace());
-  EXPECT_EQ(variable_of(pod, "aider", "OPENAI_API_BASE"), "http://llm.llm.svc:8080/v1");
+  EXPECT_EQ(variable_of(pod, "aider", "OPENAI_API_BASE"), "http://127.0.0.1:4000/v1");
   EXPECT_EQ(variable_of(pod, "aider", "OPENAI_API_KEY"), "none");
   EXPECT_EQ(variable_of(pod, "aider", "HOME"), "/workspace/.home");
   EXPECT_EQ(variable_of(pod, "aider", "LITELLM_LOCAL_MODEL_COST_MAP"), "True");
+  EXPECT_EQ(variable_of(pod, "aider", "PROMPT_TOOLKIT_NO_CPR"), "1");
   EXPECT_EQ(container(pod, "aider")["workingDir"], "/workspace/repo");
 }
 
@@ -246,26 +254,46 @@ TEST(Desired, OneShotTaskIsGivenAsSingleWords) {
   const Json pod = pod_of(workspace);
   const Json& aider = container(pod, "aider");
   const Json& command = aider["command"];
-  // An init may stand before Aider, a shell may not.
-  std::vector<std::string> program;
-  for (const Json& word : command) {
-    if (word.get<std::string>().starts_with("--n")) break;
-    program.push_back(word);
-  }
-  EXPECT_TRUE(program == std::vector<std::string>{"aider"} ||
-              program == (std::vector<std::string>{"/usr/bin/tini", "--", "aider"}))
+  // Guard stands before Aider, a shell does not; what the test prints goes back three times.
+  const Json start(Json::array_t(command.begin(), command.begin() + 13));
+  EXPECT_EQ(start, Json({"/palisade/bin/palisade-guard", "run", "--policy",
+                         "/palisade/policy/guard.json", "--", "/palisade/bin/palisade-guard",
+                         "rounds", "--message=--yes; $(reboot) 'x'", "--rounds=3",
+                         "--relay-port=4000", R"(--test=["sh","-c","it's $HOME"])", "--", "aider"}))
       << command;
   EXPECT_FALSE(aider.contains("args"));
   for (const char* word :
-       {"--yes-always", "--message=--yes; $(reboot) 'x'", "--file=a b.py", "--file=src/--x",
-        "--auto-test", "--no-suggest-shell-commands", "--analytics-disable", "--no-check-update"}) {
+       {"--yes-always", "--file=a b.py", "--file=src/--x", "--no-suggest-shell-commands",
+        "--analytics-disable", "--no-check-update", "--no-detect-urls"}) {
     EXPECT_TRUE(has(command, word)) << word << " in " << command;
   }
-  const auto test = std::ranges::find(command, Json("--test-cmd"));
-  ASSERT_NE(test, command.end());
-  EXPECT_EQ(*std::next(test), R"('sh' '-c' 'it'\''s $HOME')");
+  EXPECT_EQ(std::ranges::count(command, Json("--message=--yes; $(reboot) 'x'")), 1)
+      << "the rounds give Aider its message";
   EXPECT_FALSE(aider.contains("stdin"));
   EXPECT_FALSE(aider.contains("tty"));
+}
+
+TEST(Desired, WithoutCommandsThereAreNoRounds) {
+  Json workspace = usual_workspace();
+  workspace["spec"]["task"] = {{"message", "--yes"}, {"rounds", 5}};
+  const Json command = container(pod_of(workspace), "aider")["command"];
+  EXPECT_EQ(command[5], "aider") << command;
+  EXPECT_TRUE(has(command, "--message=--yes")) << command;
+  workspace["spec"]["task"]["lintCommand"] = {"ruff", "check"};
+  const Json checked = container(pod_of(workspace), "aider")["command"];
+  for (const char* word : {"rounds", "--rounds=5", R"(--lint=["ruff","check"])"})
+    EXPECT_TRUE(has(checked, word)) << word << " in " << checked;
+}
+
+TEST(Desired, AiderCallsTheOneModelThatTheSpecNames) {
+  Json workspace = usual_workspace();
+  workspace["spec"]["agent"]["model"] = "team/model-7";
+  const Json command = container(gateway_pod_of(workspace), "aider")["command"];
+  for (const char* option : {"--model", "--weak-model"}) {
+    const auto at = std::ranges::find(command, Json(option));
+    ASSERT_NE(at, command.end()) << option;
+    EXPECT_EQ(*std::next(at), "openai/team/model-7") << option;
+  }
 }
 
 TEST(Desired, WithoutATaskAiderWaitsOnATerminal) {
@@ -310,9 +338,9 @@ TEST(Desired, CourierIsToldTheRepositoryAndItsOneBranch) {
 
 TEST(Desired, GitAuthoritiesOfTheAdministratorReachTheCourier) {
   Defaults set = defaults();
-  EXPECT_FALSE(desired_config_map(parsed(usual_workspace()), set)["data"].contains("git-ca.pem"));
+  EXPECT_FALSE(config_map_of(parsed(usual_workspace()), set)["data"].contains("git-ca.pem"));
   set.git_ca = "-----BEGIN CERTIFICATE-----\n";
-  const Json data = desired_config_map(parsed(usual_workspace()), set)["data"];
+  const Json data = config_map_of(parsed(usual_workspace()), set)["data"];
   EXPECT_EQ(data["git-ca.pem"], set.git_ca);
   EXPECT_EQ(courier_config(usual_workspace(), set)["caFile"], "/etc/palisade/git-ca.pem");
 }

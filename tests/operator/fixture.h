@@ -1,6 +1,8 @@
 // A workspace as the API server hands it out, and what the administrator has set.
 #pragma once
 
+#include <cstdint>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 
@@ -9,6 +11,12 @@
 namespace palisade::op::testing {
 
 inline constexpr const char* kUid = "6c1f2f0e-6f0c-4a0e-9a53-0b5f2f5a8c11";
+
+// What a run is repeated or widened by: PALISADE_TEST_SEED and the like.
+inline std::uint64_t from_environment(const char* name, std::uint64_t usual) {
+  const char* given = std::getenv(name);
+  return given != nullptr ? std::strtoull(given, nullptr, 10) : usual;
+}
 
 // Nothing but what the schema requires.
 inline Json minimal_workspace() {
@@ -59,8 +67,51 @@ inline Access access() {
   return out;
 }
 
+// Palisade's own gateway, for LLM and git alike.
+inline Gateway gateway() {
+  return {"https://palisade-gateway.palisade-gateway.svc:8443", "palisade-gateway",
+          "palisade-gateway", "-----BEGIN CERTIFICATE-----\none\n-----END CERTIFICATE-----\n"};
+}
+
+inline Defaults gateway_defaults() {
+  Defaults out = defaults();
+  out.gateway = gateway();
+  return out;
+}
+
+inline Access gateway_access() {
+  Access out;
+  out.llm_url = gateway().llm_url();
+  out.git_url = gateway().git_url();
+  out.llm = {
+      "palisade-gateway.palisade-gateway.svc", "10.96.3.4",
+      Json::array({{{"namespaceSelector",
+                     {{"matchLabels", {{"kubernetes.io/metadata.name", "palisade-gateway"}}}}},
+                    {"podSelector", {{"matchLabels", {{"app", "palisade-gateway"}}}}}}}),
+      Json::array({{{"protocol", "TCP"}, {"port", 8443}}})};
+  out.git = out.llm;
+  return out;
+}
+
+// What a session must not reach: API server, metadata and the cluster's DNS.
+inline std::vector<Unreachable> unreachable() {
+  return {{"the cloud's metadata service", "169.254.169.254", 80, false, true},
+          {"the API server", "10.96.0.1", 443, false, true},
+          {"the API server", "198.51.100.7", 6443, false, true},
+          {"the cluster's DNS", "10.96.0.10", 53, true, false},
+          {"the cluster's DNS", "10.96.0.10", 53, false, false}};
+}
+
+inline Json config_map_of(const Workspace& workspace, const Defaults& set = defaults()) {
+  return desired_config_map(workspace, set, access(), unreachable());
+}
+
 inline Json pod_of(const Json& workspace) {
   return desired_pod(parsed(workspace), defaults(), access(), "secret-token");
+}
+
+inline Json gateway_pod_of(const Json& workspace) {
+  return desired_pod(parsed(workspace), gateway_defaults(), gateway_access(), "secret-token");
 }
 
 // {initContainers..., containers...} by name; throws where there is none of that name.

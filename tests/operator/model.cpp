@@ -6,17 +6,30 @@ namespace palisade::op::testing {
 
 using namespace kube::resources;
 
-Model::Model(Json workspace) {
+Model::Model(Json workspace, bool own_gateway) {
   now = *parse_time("2026-01-01T12:00:00Z");
   seen.workspace = std::move(workspace);
   seen.token = "token-1";
   seen.access = access();
   seen.api_server = {"10.96.0.1", "198.51.100.7"};
-  config.defaults = defaults();
+  seen.unreachable = unreachable();
+  config.defaults = own_gateway ? gateway_defaults() : defaults();
+  if (!own_gateway) return;
+  seen.access = gateway_access();
+  seen.gateway_ca = gateway().authorities;
+  config.defaults.gateway->authorities.clear();
+  config.policy.allowed_token_audiences = {gateway().audience};
 }
 
-kube::ObjectPtr* Model::place(const kube::Resource& resource) {
+kube::ObjectPtr* Model::place(const Action& action) {
+  const kube::Resource& resource = *action.resource;
+  const bool elsewhere = !action.ns.empty() && action.ns != "team-a";
+  if (elsewhere != (resource == kSecrets && action.name.starts_with("git-")))
+    throw std::logic_error("the operator touches " + action.ns + "/" + action.name);
+  if (elsewhere) return &seen.gateway_secret;
+  if (resource == kSecrets && action.name.ends_with("-llm")) return &seen.llm_secret;
   if (resource == kPods) return &seen.pod;
+  if (resource == volume_claims()) return &seen.volume;
   if (resource == kNetworkPolicies) return &seen.network_policy;
   if (resource == kSecrets) return &seen.secret;
   if (resource == kConfigMaps) return &seen.config_map;
@@ -55,7 +68,7 @@ void Model::carry_out(const Action& action) {
       seen.workspace["status"] = action.object;
       return;
     case ActionKind::kApply: {
-      kube::ObjectPtr* held = place(*action.resource);
+      kube::ObjectPtr* held = place(action);
       Json object =
           *held ? **held : Json{{"metadata", {{"uid", "made-" + std::to_string(++uids_)}}}};
       for (const char* atomic : {"spec"}) {  // selectors and rules are replaced as a whole
@@ -71,7 +84,7 @@ void Model::carry_out(const Action& action) {
       return;
     }
     case ActionKind::kStrip: {
-      kube::ObjectPtr* held = place(*action.resource);
+      kube::ObjectPtr* held = place(action);
       if (!*held || (**held)["metadata"]["uid"] != action.uid) return;
       Json object = **held;
       object.merge_patch(action.object);
@@ -96,7 +109,7 @@ void Model::carry_out(const Action& action) {
         let_workspace_go();
         return;
       }
-      kube::ObjectPtr* held = place(*action.resource);
+      kube::ObjectPtr* held = place(action);
       if (!*held || (**held)["metadata"]["uid"] != action.uid) return;
       const std::string phase = (**held).value("status", Json::object()).value("phase", "");
       const bool lingers = graceful && *action.resource == kPods &&

@@ -11,7 +11,9 @@ namespace palisade::op::testing {
 
 class Model {
  public:
-  explicit Model(Json workspace = usual_workspace());
+  // With Palisade's own gateway or, without it, a gateway and a git host that the session reaches
+  // itself.
+  explicit Model(Json workspace = usual_workspace(), bool own_gateway = false);
 
   Observed seen;
   Config config;
@@ -37,7 +39,7 @@ class Model {
   void let_go();
 
  private:
-  kube::ObjectPtr* place(const kube::Resource& resource);
+  kube::ObjectPtr* place(const Action& action);
   int uids_ = 0;
 };
 

@@ -28,6 +28,16 @@ struct Watcher {
 
   void look(const Model& model, const std::string& after) {
     const auto& pod = model.seen.pod;
+    if (after.starts_with("delete Secret")) {
+      EXPECT_FALSE(pod) << after << ": a pod outlives its token";
+    }
+    if (after.starts_with("delete PersistentVolumeClaim")) {
+      EXPECT_FALSE(pod) << after << ": a pod outlives its volume";
+    }
+    const bool stored = model.seen.workspace["spec"].contains("storage");
+    if (pod && stored && !(*pod)["metadata"].contains("deletionTimestamp")) {
+      EXPECT_TRUE(model.seen.volume) << after << ": a pod without its volume";
+    }
     const bool live = pod && !(*pod)["spec"].contains("schedulingGates");
     if (!live) {
       uid.clear();
@@ -54,9 +64,14 @@ struct Watcher {
 
 class Life {
  public:
-  explicit Life(std::uint64_t number) : random_(number) {}
+  // Every other one with Palisade's own gateway, every third one with a volume.
+  explicit Life(std::uint64_t number)
+      : own_gateway_(number % 2 == 1), random_(number), model_(usual_workspace(), own_gateway_) {
+    if (number % 3 == 0) model_.spec()["storage"] = Json::object();
+  }
 
   void live() {
+    model_.spec()["lifecycle"]["maxRestarts"] = 10;
     for (int step = 0; step < 40 && !model_.gone; ++step) {
       const std::string event = happen();
       history_ += event + "; ";
@@ -83,7 +98,7 @@ class Life {
       metadata["generation"] = metadata["generation"].get<int>() + 1;
       return what;
     };
-    switch (pick(16)) {
+    switch (pick(19)) {
       case 0:
       case 1:
       case 2: {
@@ -110,13 +125,28 @@ class Life {
         model_.seen.access = std::unexpected(Problem{"EndpointUnresolved", "no answer"});
         return "no name service";
       case 8: {
-        Access moved = access();
+        Access moved = where();
+        if (!moved.git_url.empty()) return "nothing";
         const std::string address = "192.0.2." + std::to_string(10 + pick(3));
         moved.git.alias = address;
         moved.git.peers = Json::array({{{"ipBlock", {{"cidr", address + "/32"}}}}});
         model_.seen.access = moved;
         return "git host at " + address;
       }
+      case 15:
+        if (!own_gateway_) return "nothing";
+        direct_ = !direct_;
+        model_.spec()["repository"]["via"] = direct_ ? "Direct" : "Gateway";
+        model_.seen.access = where();
+        return changed(direct_ ? "round the gateway" : "through the gateway");
+      case 16:
+        if (!own_gateway_) return "nothing";
+        if (pick(3) == 0) {
+          model_.seen.gateway_ca = std::unexpected(Problem{"GatewayNotReady", "none"});
+          return "no authorities";
+        }
+        model_.seen.gateway_ca = "-----BEGIN CERTIFICATE-----" + std::to_string(pick(3));
+        return "authorities";
       case 9:
         if (model_.seen.pod && !(*model_.seen.pod)["spec"].contains("schedulingGates"))
           model_.run();
@@ -136,6 +166,16 @@ class Life {
       case 14:
         model_.edit(&Observed::config_map, {{"data", {{"courier.json", "{}"}, {"x", "y"}}}});
         return "config map edited";
+      case 17:
+        if (!model_.seen.pod || (*model_.seen.pod)["spec"].contains("schedulingGates"))
+          return "nothing";
+        if (pick(2) == 0) {
+          model_.edit(&Observed::pod, {{"status", {{"phase", "Failed"}, {"reason", "NodeLost"}}}});
+          return "node lost";
+        }
+        model_.edit(&Observed::pod,
+                    {{"metadata", {{"deletionTimestamp", format_time(model_.now)}}}});
+        return "drained";
       default:
         if (pick(8) == 0) {
           metadata["deletionTimestamp"] = format_time(model_.now);
@@ -171,30 +211,56 @@ class Life {
     }
   }
 
+  // What is looked up for the spec as it stands.
+  [[nodiscard]] Access where() const {
+    if (!own_gateway_) return access();
+    Access out = gateway_access();
+    if (direct_) {
+      out.git = access().git;
+      out.git_url.clear();
+    }
+    return out;
+  }
+
   // Everything works again: it settles with a pod that runs in the network that the spec asks for.
   void finish() {
     model_.seen.token = "token-9";
-    model_.seen.access = access();
+    model_.seen.access = where();
+    if (own_gateway_) model_.seen.gateway_ca = gateway().authorities;
     model_.spec()["lifecycle"]["suspend"] = false;
     const auto look = [&](const Action& action) { watcher_.look(model_, tell(action)); };
     for (int i = 0; i < 3 && !model_.gone; ++i) {
       model_.settle(look);
       model_.let_go();
+      // No pause after a lost pod is longer.
+      model_.now += std::chrono::seconds(300);
     }
     EXPECT_EQ(model_.settle(look), 0) << tell(model_.decide());
     if (model_.gone) {
-      for (const auto& left : {model_.seen.pod, model_.seen.network_policy, model_.seen.secret,
-                               model_.seen.config_map, model_.seen.service_account})
+      for (const auto& left :
+           {model_.seen.pod, model_.seen.network_policy, model_.seen.secret,
+            model_.seen.gateway_secret, model_.seen.config_map, model_.seen.service_account})
         EXPECT_FALSE(left);
       return;
     }
+    const bool through = own_gateway_ && !direct_;
     ASSERT_TRUE(model_.seen.pod);
     EXPECT_FALSE((*model_.seen.pod)["spec"].contains("schedulingGates"));
-    EXPECT_EQ((*model_.seen.network_policy)["spec"]["egress"].size(),
-              2 + model_.spec()["isolation"].value("egress", Json::array()).size());
-    EXPECT_EQ((*model_.seen.secret)["data"]["token"], "dG9rZW4tOQ==");
+    EXPECT_EQ(
+        (*model_.seen.network_policy)["spec"]["egress"].size(),
+        (through ? 1U : 2U) +
+            model_.spec().value("isolation", Json::object()).value("egress", Json::array()).size());
+    // The token is where it is used and nowhere else.
+    const auto& held = through ? model_.seen.gateway_secret : model_.seen.secret;
+    ASSERT_TRUE(held);
+    EXPECT_EQ((*held)["data"]["token"], "dG9rZW4tOQ==");
+    EXPECT_FALSE(through ? model_.seen.secret : model_.seen.gateway_secret);
+    EXPECT_EQ((*model_.seen.config_map)["data"].value("gateway-ca.pem", ""),
+              own_gateway_ ? gateway().authorities : "");
   }
 
+  const bool own_gateway_;
+  bool direct_ = false;
   std::mt19937_64 random_;
   Model model_;
   Watcher watcher_;

@@ -40,7 +40,8 @@ TEST_F(ControllerTest, MissingSecretIsNamedAndItsComingIsNoticed) {
   // Nobody tells of Secrets: it looks again by itself.
   patch(kSecrets, "app-git-token", {{"stringData", {{"token", "  good-token\n"}}}});
   await_pod();
-  EXPECT_EQ(condition("CredentialsReady")["status"], "True");
+  eventually("the condition holds",
+             [&] { return condition("CredentialsReady")["status"] == "True"; });
   EXPECT_EQ(find(kSecrets, "fix-login-git")["data"]["token"], "Z29vZC10b2tlbg==");
 }
 
@@ -143,7 +144,7 @@ TEST_F(ControllerTest, ForeignObjectsAreNeverAdopted) {
       remove(*row.resource, held, true);
       nudge(name);
       await_pod(name + "-agent");
-      EXPECT_EQ(condition("Accepted", name)["status"], "True");
+      await_condition("Accepted", "True", "Accepted", name);
     }
   }
 }

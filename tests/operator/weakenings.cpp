@@ -54,6 +54,15 @@ std::vector<Way> container_ways(const Json& container, bool ephemeral) {
       {"read-only-root-filesystem", "absent", "/securityContext/readOnlyRootFilesystem", kGone},
       {"proc-mount", "unmasked", "/securityContext/procMount", R"("Unmasked")"},
       {"host-ports", "one", "/ports", R"([{"containerPort": 80, "hostPort": 80}])"},
+      {"no-mount-propagation", "to the node", "/volumeMounts/0/mountPropagation",
+       R"("Bidirectional")"},
+      {"known-fields", "of the future", "/volumeMounts/0/bindMountOptions", R"(["exec"])"},
+      {"image-source", "a number", "/image", "7"},
+      {"no-device-claims", "one", "/resources/claims", R"([{"name": "nic"}])"},
+      {"linux-only", "an account", "/securityContext/windowsOptions",
+       R"({"runAsUserName": "ContainerAdministrator"})"},
+      {"read-only-root-filesystem", "a writable file", "/terminationMessagePath",
+       R"("/etc/ld.so.preload")"},
       {"no-block-devices", "one", "/volumeDevices",
        R"([{"name": "workspace", "devicePath": "/dev/xvda"}])"},
       {"no-secret-in-env", "variable", "/env/-",
@@ -107,6 +116,16 @@ std::vector<Way> pod_ways() {
       {"bounded-lifetime", "absent", "/spec/activeDeadlineSeconds", kGone},
       {"bounded-lifetime", "none", "/spec/activeDeadlineSeconds", "0"},
       {"bounded-lifetime", "too long", "/spec/activeDeadlineSeconds", "86401"},
+      {"bounded-lifetime", "a long end", "/spec/terminationGracePeriodSeconds", "86400"},
+      {"no-node-name", "by hand", "/spec/nodeName", R"("node-1")"},
+      {"runtime-class", "a number", "/spec/runtimeClassName", "7"},
+      {"fair-scheduling", "the cluster's priority", "/spec/priorityClassName",
+       R"("system-cluster-critical")"},
+      {"fair-scheduling", "every taint", "/spec/tolerations", R"([{"operator": "Exists"}])"},
+      {"no-device-claims", "for the pod", "/spec/resourceClaims", R"([{"name": "nic"}])"},
+      {"linux-only", "Windows", "/spec/os", R"({"name": "windows"})"},
+      {"known-fields", "in the pod", "/spec/evictionResponders", "[]"},
+      {"no-runtime-annotations", "a device", "/metadata/annotations/cdi.k8s.io~1gpu", R"("all")"},
   };
   for (const Way& way : shared_ways())
     out.push_back({way.control, way.name, "/spec/securityContext/" + way.pointer, way.text});
@@ -141,7 +160,6 @@ Json with_ephemeral_container(Json pod) {
                     {"image", aider["image"]},
                     {"command", {"sh"}},
                     {"env", Json::array()},
-                    {"targetContainerName", "aider"},
                     {"securityContext", aider["securityContext"]}}});
   return pod;
 }

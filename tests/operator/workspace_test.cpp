@@ -42,6 +42,7 @@ TEST(Workspace, DefaultsAreTheSchemas) {
   EXPECT_EQ(w.deadline, seconds(7200));
   EXPECT_EQ(w.ttl_after_finished, seconds(3600));
   EXPECT_FALSE(w.suspend);
+  EXPECT_EQ(w.max_restarts, 3);
   EXPECT_EQ(w.agent_object(), "fix-login-agent");
   EXPECT_EQ(w.git_secret(), "fix-login-git");
   EXPECT_EQ(w.limits, Json({{"cpu", "2"}, {"memory", "2Gi"}, {"ephemeral-storage", "4Gi"}}));
@@ -75,6 +76,26 @@ TEST(Workspace, GivenFieldsAreTaken) {
   EXPECT_EQ(w.limits, Json({{"cpu", "1"}, {"memory", "2Gi"}, {"ephemeral-storage", "4Gi"}}));
 }
 
+TEST(Workspace, CommandsAndRoundsAreBounded) {
+  Json object = usual_workspace();
+  EXPECT_EQ(parsed(object).task->rounds, 3);
+  for (const auto& [field, value] : {std::pair<const char*, Json>{"rounds", 0},
+                                     {"rounds", 21},
+                                     {"rounds", "3"},
+                                     {"lintCommand", {""}},
+                                     {"lintCommand", "ruff"},
+                                     {"testCommand", {std::string("a\0b", 3)}},
+                                     {"testCommand", std::vector<std::string>(33, "a")}}) {
+    Json broken = object;
+    broken["spec"]["task"][field] = value;
+    const auto read = parse_workspace(broken);
+    ASSERT_FALSE(read) << field << ": " << value;
+    EXPECT_TRUE(read.error().starts_with(std::string("spec.task.") + field)) << read.error();
+  }
+  object["spec"]["task"]["rounds"] = 20;
+  EXPECT_EQ(parsed(object).task->rounds, 20);
+}
+
 TEST(Workspace, EveryFieldOfAnotherTypeIsRefusedByName) {
   const Json object = [] {
     Json full = usual_workspace();
@@ -91,7 +112,7 @@ TEST(Workspace, EveryFieldOfAnotherTypeIsRefusedByName) {
     full["spec"]["isolation"] = {
         {"userNamespace", true}, {"runtimeClassName", "r"}, {"egress", Json::array()}};
     full["spec"]["lifecycle"] = {
-        {"deadline", "1h"}, {"ttlAfterFinished", "1h"}, {"suspend", false}};
+        {"deadline", "1h"}, {"ttlAfterFinished", "1h"}, {"maxRestarts", 3}, {"suspend", false}};
     return full;
   }();
   ASSERT_EQ(refusal(object), "");
@@ -210,6 +231,16 @@ TEST(Workspace, Durations) {
     const std::string error = refusal(with(std::string("/spec/lifecycle/") + row.field, row.value));
     EXPECT_EQ(error.empty(), row.good) << row.field << " " << row.value << ": " << error;
   }
+}
+
+TEST(Workspace, ATemplateMustHaveBeenFilledIn) {
+  Json object = usual_workspace();
+  object["spec"]["templateRef"] = {{"name", "python"}};
+  const auto raw = parse_workspace(object);
+  ASSERT_FALSE(raw);
+  EXPECT_TRUE(raw.error().starts_with("spec.templateRef: ")) << raw.error();
+  object["metadata"]["annotations"]["palisade.dev/template"] = "uid/1";
+  EXPECT_TRUE(parse_workspace(object));
 }
 
 }  // namespace

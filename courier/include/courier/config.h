@@ -11,8 +11,9 @@ namespace palisade::courier {
 namespace fs = std::filesystem;
 
 struct Config {
-  fs::path file;           // where this was read from
-  std::string url;         // https://...
+  fs::path file;    // where this was read from
+  std::string url;  // https://..., or http://127.0.0.1:PORT/... of the pod's relay
+  bool through_relay = false;
   std::string ref;         // branch or tag to start from
   std::string branch;      // the only one that is pushed
   bool read_only = false;  // access: ReadOnly

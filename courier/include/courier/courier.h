@@ -29,8 +29,9 @@ class Courier {
   // Takes over what the agent has committed and pushes it. `final`: SIGTERM no longer ends git,
   // Config::final_seconds do.
   void deliver(bool final);
-  // The branch's tip in the agent's clone now; "" where there is none.
-  [[nodiscard]] std::string tip() const;
+  // The branch's tip in the agent's clone now; "" where there is none, or where it cannot be read:
+  // the log has that once, and the last delivery's report if it lasts.
+  [[nodiscard]] std::string tip();
   [[nodiscard]] const Report& report() const { return report_; }
 
  private:
@@ -38,6 +39,9 @@ class Courier {
   [[nodiscard]] std::expected<void, std::string> gather(const std::string& tip,
                                                         const fs::path& pack) const;
   [[nodiscard]] std::expected<void, std::string> import(const std::string& tip) const;
+  // Whether it may be pushed: a commit, after the start and after what was pushed.
+  [[nodiscard]] std::expected<void, std::string> follows(const std::string& tip);
+  [[nodiscard]] bool is_ancestor(const std::string& commit, const std::string& of) const;
   [[nodiscard]] std::expected<void, std::string> push(const std::string& tip);
   [[nodiscard]] std::expected<std::string, std::string> in_repository(
       std::vector<std::string> arguments, bool end_on_term = true) const;
@@ -54,6 +58,11 @@ class Courier {
   const Git git_;
   std::string start_;   // where the session began
   std::string pushed_;  // the remote branch's tip as we know it; start_ if nothing was pushed
+  // The workspace was there before this pod, and the branch's host did not have the branch then:
+  // what was begun may have begun at an earlier commit than start_.
+  bool kept_ = false;
+  bool loose_ = false;
+  std::string unreadable_;  // why tip() could not read the branch the last time
   std::optional<std::chrono::steady_clock::time_point> end_by_;  // of the last delivery
   Report report_;
 };

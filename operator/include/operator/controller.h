@@ -7,6 +7,7 @@
 #include <string>
 
 #include <kube/client.h>
+#include <kube/tracing.h>
 #include <operator/decide.h>
 #include <operator/gather.h>
 
@@ -21,7 +22,11 @@ struct ControllerOptions {
   std::map<std::string, std::string> gateways;
   int workers = 4;
   Resolver resolver = resolve_host;
+  tokens::TransportFactory transports = nullptr;  // to git hosts' APIs; null: the usual
+  std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
   std::string instance = "palisade-operator";
+  std::shared_ptr<kube::Tracer> tracer =
+      nullptr;  // each look at a workspace is a trace; may be null
 };
 
 class Controller {
@@ -32,10 +37,24 @@ class Controller {
   Controller(const Controller&) = delete;
   Controller& operator=(const Controller&) = delete;
 
-  void start();
-  void stop();                                // ends workers and watches within seconds
+  // Watches and nothing else, so that lead() finds everything known.
+  void watch();
+  // Workers, and what else writes, begin. Once; after stop() nothing. Thread-safe, does not block.
+  void lead();
+  void start() {
+    watch();
+    lead();
+  }
+  void stop();                                // ends what writes, then watches, within seconds
   [[nodiscard]] bool ready() const;           // every watch has its first list
   [[nodiscard]] std::string trouble() const;  // what a watch complains of; "" while healthy
+  // A watch that has been silent, or a workspace that has been looked at, for longer than can be;
+  // "" otherwise.
+  [[nodiscard]] std::string stuck() const;
+  // Sets the metrics that are measured and not counted.
+  void measure();
+  // The queue and the watches as JSON, for people.
+  [[nodiscard]] std::string debug() const;
 
  private:
   struct Impl;

@@ -12,6 +12,8 @@
 
 #include <kube/cache.h>
 #include <operator/desired.h>
+#include <operator/tokens/steward.h>
+#include <policy/agent_policy.h>
 #include <policy/policy.h>
 
 namespace palisade::op {
@@ -23,26 +25,49 @@ struct Problem {
   std::string message;
 };
 
+// A workspace's place where an AgentPolicy bounds how many of its namespace run at a time.
+struct Turn {
+  bool granted = false;
+  std::size_t position = 0;  // among those that wait, from 1; 0: not known
+  std::size_t of = 0;
+};
+
 struct Observed {
   Json workspace;
   // By name; null where there is none. The Secret and the NetworkPolicy are read live, the others
   // from caches.
   kube::ObjectPtr service_account, secret, config_map, network_policy, pod;
-  std::expected<std::string, Problem> token;  // "" where no credentials are named
+  kube::ObjectPtr volume;                          // the claim; from a cache
+  kube::ObjectPtr llm_secret, gateway_secret;      // live; the latter in the gateway's namespace
+  std::expected<std::string, Problem> token;       // "" where no credentials are named
+  std::string username;                            // that goes with it, where the spec does not say
+  std::expected<std::string, Problem> llm_key;     // of spec.llm.keySecretRef; "" without it
+  std::expected<std::string, Problem> gateway_ca;  // PEM; "" where there is no gateway
   std::expected<Access, Problem> access;
-  std::vector<std::string> api_server;  // its addresses
+  std::vector<std::string> api_server;   // its addresses
+  std::vector<Unreachable> unreachable;  // what a session must not be able to reach
+  // AgentPolicies that select the workspace's namespace.
+  std::expected<std::vector<policy::AgentPolicy>, Problem> policies;
+  std::optional<Turn> turn;  // nullopt: it has not been asked for
+  tokens::Memory memory;     // of the keeper, beside the Secrets
+  std::string process;       // the keeper's
   std::string create_error;  // why the last attempt to make the session's objects failed; or ""
 };
 
+// Why there is no token yet, where nothing is wrong.
+inline constexpr const char* kMintingReason = "Minting";
+// The volume behind the claim has gone: only a person can do something about it.
+inline constexpr const char* kVolumeLostReason = "VolumeLost";
+
 struct Config {
   Defaults defaults;
-  policy::Settings policy;
+  policy::Settings policy;  // AgentPolicies tighten it
 };
 
 enum class ActionKind {
   kAddFinalizer,
   kRemoveFinalizer,
-  kApply,  // server-side apply of `object`
+  kApply,  // server-side apply of `object` to `uid`; without one it is created, and must not exist
   kStrip,  // merge patch `object` that takes foreign additions away
   kCreatePod,
   kLiftGate,  // takes the scheduling gate off pod `uid`
@@ -56,6 +81,7 @@ struct Action {
   std::string name;
   std::string uid;
   Json object;
+  std::string ns{};  // empty: the workspace's
 };
 
 struct PlannedEvent {
@@ -68,7 +94,19 @@ struct Plan {
   std::vector<Action> actions;
   std::vector<PlannedEvent> events;
   std::optional<std::chrono::seconds> requeue_after;
+  // For the keeper, once the actions are done.
+  std::optional<tokens::Job> token_job;
+  bool tokens_told = false;  // the events tell Memory::lost
+  bool asks_turn = false;    // to be decided again with Observed::turn
+  bool gives_turn_back = false;
 };
+
+// What spec.limits.maxRunning of the AgentPolicies allows; the strictest one counts.
+struct RunningLimit {
+  std::int64_t most = 0;
+  std::string policy;  // its name
+};
+[[nodiscard]] std::optional<RunningLimit> running_limit(const Observed& observed);
 
 // `now` is the wall clock (conditions, deadlines).
 [[nodiscard]] Plan decide(const Observed& observed, const Config& config,

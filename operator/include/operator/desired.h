@@ -2,12 +2,24 @@
 // for byte.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <operator/endpoints.h>
 #include <operator/workspace.h>
 
 namespace palisade::op {
+
+// Palisade's own gateway.
+struct Gateway {
+  std::string url;          // https://palisade-gateway.palisade-gateway.svc:8443
+  std::string ns;           // its namespace, whose Secrets hold the git tokens
+  std::string audience;     // of the tokens that it takes
+  std::string authorities;  // PEM that its certificate is judged by
+  [[nodiscard]] std::string llm_url() const { return url + "/v1"; }
+  [[nodiscard]] std::string git_url() const { return url + "/git"; }
+};
 
 // What the administrator has set for all workspaces.
 struct Defaults {
@@ -15,26 +27,77 @@ struct Defaults {
   std::string courier_image;
   std::string
       git_ca;  // PEM of authorities that git hosts may use beside the public ones; may be empty
+  std::optional<Gateway> gateway{};  // nullopt: there is none
 };
 
 struct Access {
-  std::string llm_url;  // the gateway's base URL as Aider gets it
+  std::string llm_url;  // where the relay's LLM route leads
   Endpoint llm;
-  Endpoint git;
+  Endpoint git;  // of git_url or, without it, of the git host
+  std::string
+      git_url{};  // where the relay's git route leads; "": the courier goes to the host itself
   bool operator==(const Access&) const = default;
+};
+
+// Whether the session's LLM calls go to Palisade's own gateway, its fetches and pushes, either.
+[[nodiscard]] bool llm_through_gateway(const Access& access, const Defaults& defaults);
+[[nodiscard]] bool git_through_gateway(const Access& access, const Defaults& defaults);
+[[nodiscard]] bool uses_gateway(const Access& access, const Defaults& defaults);
+// Whether it is to go through it, by its spec.
+[[nodiscard]] bool wants_gateway_for_git(const Workspace& workspace, const Defaults& defaults);
+
+// The relay's ports on the session's loopback. The agent may reach the first alone.
+inline constexpr std::uint16_t kLlmPort = 4000;
+inline constexpr std::uint16_t kGitPort = 4001;
+inline constexpr const char* kRelayLlmUrl = "http://127.0.0.1:4000/v1";
+inline constexpr const char* kRelayGitUrl = "http://127.0.0.1:4001/git";
+// In the session's ConfigMap; changes in a live session.
+inline constexpr const char* kGatewayCaKey = "gateway-ca.pem";
+// On the Secret of a session's git token in the gateway's namespace.
+inline constexpr const char* kGitTokenLabel = "palisade.dev/git-token";
+
+// What must not answer when a session starts.
+struct Unreachable {
+  std::string name;  // "the API server", as a message says it
+  std::string address;
+  std::uint16_t port = 0;
+  bool udp = false;
+  bool forbidden = true;  // no spec.isolation.egress can mean it
 };
 
 [[nodiscard]] Json desired_service_account(const Workspace& workspace);
 // The token is copied from the user's Secret, so that the pod mounts an object that ends with the
 // session.
 [[nodiscard]] Json desired_secret(const Workspace& workspace, const std::string& token);
-[[nodiscard]] Json desired_config_map(const Workspace& workspace, const Defaults& defaults);
-// Deny all, then the LLM gateway, the git host and spec.isolation.egress.
+// The same for the gateway, in its namespace: no owner reference reaches across, so it carries the
+// workspace's name as an annotation (kWorkspaceLabel) and its uid in its own name.
+[[nodiscard]] Json desired_gateway_secret(const Workspace& workspace, const Gateway& gateway,
+                                          const std::string& token);
+// The key that spec.llm.keySecretRef names, for the relay.
+[[nodiscard]] Json desired_llm_secret(const Workspace& workspace, const std::string& key);
+// The volume of a workspace with spec.storage. It is known by the workspace's UID in an annotation:
+// one that is to be kept has no owner, for the garbage collector takes what an owner leaves.
+[[nodiscard]] Json desired_volume_claim(const Workspace& workspace);
+// relay.json, as gateway/relay/README.md says it.
+[[nodiscard]] Json relay_config(const Workspace& workspace, const Defaults& defaults,
+                                const Access& access);
+// The configurations of courier and relay, the guard's policy and git's configuration.
+[[nodiscard]] Json desired_config_map(const Workspace& workspace, const Defaults& defaults,
+                                      const Access& access,
+                                      const std::vector<Unreachable>& unreachable);
+// guard.json, as docs/guard.md says it.
+[[nodiscard]] Json guard_policy(const Workspace& workspace,
+                                const std::vector<Unreachable>& unreachable);
+[[nodiscard]] std::string guard_gitconfig();
+// EnvVar objects that make git read that file alone and keep its rules above the repository's own.
+[[nodiscard]] Json guard_git_environment();
+// Deny all, then the gateway (or the LLM gateway and the git host) and spec.isolation.egress.
 [[nodiscard]] Json desired_network_policy(const Workspace& workspace, const Access& access);
 // With the scheduling gate on, and annotations that say what it was made from.
 [[nodiscard]] Json desired_pod(const Workspace& workspace, const Defaults& defaults,
                                const Access& access, const std::string& token);
 
+inline constexpr const char* kWorkspaceUidAnnotation = "palisade.dev/workspace-uid";
 inline constexpr const char* kSpecHashAnnotation = "palisade.dev/spec-hash";
 inline constexpr const char* kTokenHashAnnotation = "palisade.dev/token-hash";
 // On the NetworkPolicy: what its spec was when the operator last wrote it. Tells drift, which is

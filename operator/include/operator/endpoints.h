@@ -53,6 +53,9 @@ struct Endpoint {
 [[nodiscard]] std::string forbidden_reason(const Cidr& block, const std::vector<Cidr>& except,
                                            const std::vector<std::string>& api_server);
 
+// The ranges that no session may reach, but where it names an address inside them.
+[[nodiscard]] std::vector<Cidr> never_reachable();
+
 // From the Service that the host names.
 [[nodiscard]] std::expected<Endpoint, std::string> service_endpoint(const Target& target,
                                                                     const Json& service);
@@ -65,6 +68,8 @@ struct Endpoint {
 // made of `url` for a pod with these hostAliases (which nobody can change).
 [[nodiscard]] bool fits_pod(const Endpoint& endpoint, const std::string& url,
                             const Json& host_aliases);
+// The same for the Service that `url` names and that the pod has no alias of.
+[[nodiscard]] bool fits_service(const Endpoint& endpoint, const std::string& url);
 
 // spec.isolation.egress, judged: "" or the first offence with its path.
 [[nodiscard]] std::string check_egress(const Json& rules,

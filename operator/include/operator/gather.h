@@ -13,6 +13,7 @@
 #include <kube/client.h>
 #include <kube/reflector.h>
 #include <operator/decide.h>
+#include <operator/known.h>
 
 namespace palisade::op {
 
@@ -24,46 +25,84 @@ using Resolver =
 [[nodiscard]] std::expected<std::vector<std::string>, std::string> resolve_host(
     const std::string& host);
 
+// agentpolicies.palisade.dev
+[[nodiscard]] const kube::Resource& agent_policies();
+
 struct Caches {
   const kube::Cache* service_accounts = nullptr;
   const kube::Cache* config_maps = nullptr;
   const kube::Cache* network_policies = nullptr;
   const kube::Cache* pods = nullptr;
+  const kube::Cache* volume_claims = nullptr;
+  const kube::Cache* namespaces = nullptr;
+  const kube::Cache* agent_policies = nullptr;
 };
 
 // Thread-safe.
 class Gatherer {
  public:
-  // `gateways`: name to base URL.
+  // `gateways`: name to base URL; `own`: Palisade's own gateway, where there is one.
   Gatherer(std::shared_ptr<const kube::Client> client, Caches caches,
-           std::map<std::string, std::string> gateways, Resolver resolver);
+           std::map<std::string, std::string> gateways, std::optional<Gateway> own,
+           Resolver resolver, std::shared_ptr<Known> known);
 
   // An error where the API server did not answer: then nothing may be decided.
   [[nodiscard]] kube::Result<Observed> gather(const kube::ObjectPtr& workspace,
                                               std::stop_token stop);
 
  private:
+  // From the API server itself; null where it is not there.
   [[nodiscard]] kube::Result<kube::ObjectPtr> read(const kube::Resource& resource,
-                                                   const kube::Cache* cache, const std::string& ns,
-                                                   const std::string& name,
+                                                   const std::string& ns, const std::string& name,
                                                    const std::stop_token& stop) const;
+  // The session's own objects.
+  [[nodiscard]] kube::Result<void> find_objects(Observed& seen, const std::string& key,
+                                                const std::optional<Workspace>& workspace,
+                                                const std::stop_token& stop) const;
+  // Shared by all workspaces: an object that was read less than a second ago.
+  [[nodiscard]] kube::Result<Json> fresh(const kube::Resource& resource, const std::string& ns,
+                                         const std::string& name,
+                                         const std::stop_token& stop) const;
   [[nodiscard]] kube::Result<std::expected<std::string, Problem>> token(
       const Workspace& workspace, const std::stop_token& stop) const;
+  // One line of printable characters that a user's Secret holds; `what` says it in messages.
+  [[nodiscard]] kube::Result<std::expected<std::string, Problem>> line_of(
+      const std::string& ns, const SecretKey& reference, const char* what,
+      const std::stop_token& stop) const;
+  // The authorities of Palisade's own gateway, read anew every few seconds.
+  [[nodiscard]] kube::Result<std::expected<std::string, Problem>> gateway_ca(
+      const std::stop_token& stop);
   [[nodiscard]] kube::Result<std::expected<Access, Problem>> access(
       const Workspace& workspace, const std::vector<std::string>& api_server,
       const std::stop_token& stop) const;
   [[nodiscard]] kube::Result<std::expected<Endpoint, Problem>> endpoint(
       const std::string& field, const std::string& url, const std::vector<std::string>& api_server,
       const std::stop_token& stop) const;
-  [[nodiscard]] kube::Result<std::vector<std::string>> api_server(const std::stop_token& stop);
+  [[nodiscard]] kube::Result<std::expected<std::vector<policy::AgentPolicy>, Problem>> policies(
+      const std::string& ns, const std::stop_token& stop) const;
+  // What no session may reach, read anew once a minute.
+  struct OffLimits {
+    std::vector<std::string> api_server;
+    std::vector<Unreachable> targets;
+  };
+  [[nodiscard]] kube::Result<OffLimits> off_limits(const std::stop_token& stop);
 
   const std::shared_ptr<const kube::Client> client_;
   const Caches caches_;
   const std::map<std::string, std::string> gateways_;
+  const Defaults own_;  // the gateway alone
   const Resolver resolver_;
-  std::mutex mutex_;
-  std::vector<std::string> api_server_;
-  std::chrono::steady_clock::time_point api_server_read_;
+  const std::shared_ptr<Known> known_;
+  mutable std::mutex mutex_;
+  struct Fresh {
+    Json object;
+    std::chrono::steady_clock::time_point at;
+  };
+  mutable std::map<std::string, Fresh> fresh_;  // guarded by mutex_
+  std::string gateway_ca_;
+  std::chrono::steady_clock::time_point gateway_ca_read_;
+  OffLimits off_limits_;
+  std::chrono::steady_clock::time_point off_limits_read_;
 };
 
 }  // namespace palisade::op

@@ -7,6 +7,7 @@
 #include <expected>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -29,6 +30,13 @@ inline constexpr const char* kSchedulingGate = "palisade.dev/network-policy";
 
 // agentworkspaces.palisade.dev
 [[nodiscard]] const kube::Resource& workspaces();
+// PersistentVolumeClaims
+[[nodiscard]] const kube::Resource& volume_claims();
+
+// The name of a workspace's Pod, ServiceAccount, ConfigMap and NetworkPolicy.
+[[nodiscard]] inline std::string agent_object(const std::string& workspace) {
+  return workspace + "-agent";
+}
 
 struct SecretRef {
   std::string name;
@@ -36,10 +44,58 @@ struct SecretRef {
   std::string username = "x-access-token";
 };
 
+struct SecretKey {
+  std::string name;
+  std::string key;
+};
+
+// spec.repository.credentials.githubApp, .gitlab and .gitea: what mints tokens (operator/tokens).
+struct GithubApp {
+  std::int64_t app_id = 0;
+  std::optional<std::int64_t> installation_id;
+  SecretKey private_key;
+  std::string api_url;
+};
+struct Gitlab {
+  SecretKey secret;
+  std::string api_url;
+  std::string role;
+};
+struct Gitea {
+  std::string secret;
+  std::string username_key;
+  std::string password_key;
+  std::string api_url;
+};
+
+struct MergeRequestSpec {
+  std::string title;  // empty: made from the task
+  bool draft = false;
+};
+
+// spec.repository.via
+enum class Via : std::uint8_t { kUnsaid, kGateway, kDirect };
+
 struct Task {
   std::string message;
   std::vector<std::string> files;
+  // What the agent's work is checked with, one word an item.
+  std::vector<std::string> lint_command;
   std::vector<std::string> test_command;
+  int rounds = 3;  // how often what they print goes back to the agent
+  [[nodiscard]] bool has_checks() const { return !lint_command.empty() || !test_command.empty(); }
+};
+
+// spec.isolation.exec
+struct ExecSettings {
+  bool audit = false;              // record what would have been refused, and let it through
+  std::vector<std::string> allow;  // programs beyond Aider's own, by absolute path
+};
+
+// spec.storage
+struct Storage {
+  std::string size = "5Gi";                  // a quantity
+  std::optional<std::string> storage_class;  // nullopt: the cluster's default
 };
 
 struct Workspace {
@@ -58,25 +114,51 @@ struct Workspace {
   std::string ref = "main";
   std::string branch;
   bool read_only = false;
+  Via via = Via::kUnsaid;
+  // At most one of these.
   std::optional<SecretRef> secret;
+  std::optional<GithubApp> github_app;
+  std::optional<Gitlab> gitlab;
+  std::optional<Gitea> gitea;
+  std::string username;  // that goes with the token; empty without credentials
+  std::optional<MergeRequestSpec> merge_request;
   std::optional<Task> task;
+  // spec.llm. Its models and budget are the gateway's to read.
   std::string gateway = "default";
+  std::optional<SecretKey> llm_key;
   bool user_namespace = true;
   std::string runtime_class;
   Json egress = Json::array();  // NetworkPolicyEgressRule objects
+  ExecSettings exec;
   std::chrono::seconds deadline{7200};
+  // Of the deadline, for a pod that is not the session's first.
+  std::optional<std::chrono::seconds> time_left;
+  std::chrono::seconds idle_timeout{0};     // 0: none
+  std::chrono::seconds command_timeout{0};  // 0: none
   std::chrono::seconds ttl_after_finished{3600};
   bool suspend = false;
+  int max_restarts = 3;
+  std::optional<Storage> storage;  // nullopt: what is not pushed ends with the pod
+  bool retain = false;             // the volume outlives the workspace
 
-  [[nodiscard]] std::string agent_object() const {
-    return name + "-agent";
-  }  // Pod, ServiceAccount, ConfigMap, NetworkPolicy
+  [[nodiscard]] std::string agent_object() const { return op::agent_object(name); }
   [[nodiscard]] std::string git_secret() const { return name + "-git"; }
+  [[nodiscard]] std::string llm_secret() const { return name + "-llm"; }
+  [[nodiscard]] std::string volume_claim() const { return name + "-workspace"; }
+  // In the gateway's namespace.
+  [[nodiscard]] std::string gateway_secret() const { return "git-" + uid; }
+  [[nodiscard]] std::chrono::seconds time() const { return time_left.value_or(deadline); }
+  [[nodiscard]] bool has_credentials() const { return secret || mints(); }
+  // Whether its tokens are minted, and not copied.
+  [[nodiscard]] bool mints() const { return github_app || gitlab || gitea; }
 };
 
 // The schema may have been by-passed (an older CRD, a conversion): what it promises is checked
 // again where safety rests on it. The error names the field.
 [[nodiscard]] std::expected<Workspace, std::string> parse_workspace(const Json& object);
+
+// status.phase of a session that has ended: it is never started again.
+[[nodiscard]] bool is_final_phase(std::string_view phase);
 
 // "1h30m" and the like; nullopt for anything else.
 [[nodiscard]] std::optional<std::chrono::seconds> parse_duration(const std::string& text);

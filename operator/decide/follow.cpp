@@ -1,0 +1,139 @@
+// A pod that is there: what its status says becomes the session's.
+#include <fmt/format.h>
+
+#include "compare.h"
+#include "decide/decision.h"
+#include "minted.h"
+#include "session.h"
+
+namespace palisade::op {
+
+void Decision::end(const Session& session) {
+  status_.phase(session.phase);
+  status_.set("finishedAt", format_time(now_));
+  Json result{{"reason", session.reason}};
+  if (session.exit_code) result["exitCode"] = *session.exit_code;
+  if (session.guarded && !session.guarded->last_lines.empty())
+    result["lastLines"] = session.guarded->last_lines;
+  status_.set("result", std::move(result));
+  if (session.unsafe_reason.empty()) {
+    status_.condition("Isolated", "True", "NetworkPolicyInPlace", isolated_message());
+  } else {
+    status_.condition("Isolated", "False", session.unsafe_reason, session.unsafe_message);
+  }
+  status_.condition("Ready", "False", session.reason, session.message,
+                    session.phase == "Succeeded");
+  if (session.guarded) account(*session.guarded);
+  if (session.relayed)
+    status_.set("llm",
+                {{"requests", session.relayed->requests}, {"failures", session.relayed->failures}});
+  plan_.requeue_after = std::chrono::seconds(1);
+}
+
+const char* Decision::outdated(const Json& wanted, const Session& session) const {
+  const auto differs = [&](const char* name) {
+    return annotation(*seen_.pod, name) != annotation(wanted, name);
+  };
+  if (loosening_) return "the network is being widened: the pod ends first, and a new one is made";
+  if (differs(kSpecHashAnnotation))
+    return "the spec has changed: the pod ends and a new one is made";
+  if (seen_.token && session.courier_failing && differs(kTokenHashAnnotation))
+    return "the token has changed while the repository could not be fetched: a new pod is made";
+  if (altered(*seen_.pod, wanted))
+    return "the pod was changed by someone else: it ends and a new one is made";
+  return nullptr;
+}
+
+void Decision::follow(const Json& wanted, const Json& network, const Session& session) {
+  status_.set("podName", w_.agent_object());
+  // The deadline counts from the first pod's start; suspending forgets it.
+  std::string began = text_at(last_, kStartedAt);
+  if (began.empty()) began = session.started_at;
+  if (const auto started = parse_time(began)) {
+    status_.set(kStartedAt, began);
+    status_.set("expiresAt", format_time(*started + w_.deadline));
+  }
+  if (session.report) {
+    status_.set("commits", session.report->commits);
+    if (!session.report->head.empty()) status_.set("head", session.report->head);
+  }
+  if (session.state == Session::State::kEnded) {
+    end(session);
+    return;
+  }
+  if (const char* why = outdated(wanted, session)) {
+    if (!loosening_) remove(kube::resources::kPods, w_.agent_object(), seen_.pod);
+    status_.drop(kPodUid);
+    waiting("Replacing", why, false);
+    return;
+  }
+  if (session.state == Session::State::kGated) {
+    status_.drop(kPodUid);
+    if (same_network(seen_.network_policy, network)) {
+      plan_.actions.push_back({ActionKind::kLiftGate,
+                               &kube::resources::kPods,
+                               w_.agent_object(),
+                               uid_of(*seen_.pod),
+                               {}});
+    }
+    waiting(session.reason, session.message, true);
+    return;
+  }
+  status_.set(kPodUid, uid_of(*seen_.pod));
+  const bool unplaced = session.reason == "Unschedulable";
+  if (session.state == Session::State::kStarting && (unplaced || session.reason == "Starting")) {
+    if (const auto waits = volume_problem()) {
+      status_.phase("Pending");
+      status_.condition("Isolated", "True", "NetworkPolicyInPlace", isolated_message());
+      status_.condition("Ready", "False", waits->reason,
+                        waits->message + (unplaced ? "; " + session.message : ""), !unplaced);
+      look_again(plan_, kLookAgain);
+      return;
+    }
+  }
+  status_.phase(session.state == Session::State::kRunning ? "Running" : "Pending");
+  status_.condition("Isolated", "True", "NetworkPolicyInPlace", isolated_message());
+  status_.condition("Ready", session.ready ? "True" : "False", session.reason, session.message,
+                    session.reason == "Starting" || session.reason == "Pushing");
+  look_again(plan_, session.courier_failing ? kLookAgain : kRefresh);
+}
+
+void Decision::account(const Guarded& guarded) {
+  Json audit{{"execs", guarded.execs},
+             {"deniedExecs", guarded.denied_execs},
+             {"deniedConnects", guarded.denied_connects},
+             {"refusals", guarded.refusals},
+             {"findings", guarded.findings},
+             {"dropped", guarded.dropped}};
+  if (!guarded.degraded.empty()) audit["degraded"] = guarded.degraded;
+  status_.set("audit", std::move(audit));
+  if (w_.task && w_.task->has_checks()) {
+    // Killed before it could say anything, the session was ended from outside.
+    const Guarded::Feedback feedback = guarded.feedback.value_or(Guarded::Feedback{});
+    if (guarded.feedback || guarded.ended == "deadline" || guarded.ended == "idle") {
+      Json said{{"rounds", feedback.rounds},
+                {"stopped", guarded.feedback ? feedback.stopped : "TimedOut"}};
+      if (!feedback.last_failure.empty()) said["lastFailure"] = feedback.last_failure;
+      status_.set("feedback", std::move(said));
+    }
+  }
+  if (guarded.refusals == 0 && guarded.findings == 0) return;
+  status_.event(
+      true, w_.exec.audit ? "WouldRefuse" : "Refused",
+      fmt::format("guard {} {} attempts: {} programs, {} connections; {} findings. See "
+                  "palisade audit {} -n {}",
+                  w_.exec.audit ? "would have refused" : "refused", guarded.refusals,
+                  guarded.denied_execs, guarded.denied_connects, guarded.findings, w_.name, w_.ns));
+}
+
+std::string Decision::isolated_message() const {
+  std::string out =
+      "the deny-all NetworkPolicy was read back before the pod could start; it holds where the "
+      "cluster's network plugin enforces NetworkPolicies. ";
+  out += w_.exec.audit ? "Guard records what it would refuse, and refuses nothing "
+                         "(spec.isolation.exec.mode is Audit)"
+                       : "Guard refuses programs and connections that are not allowed";
+  return out;
+}
+
+}  // namespace palisade::op

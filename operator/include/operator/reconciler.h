@@ -1,0 +1,72 @@
+// One look at one workspace, from what is known of it to what is written: gather, decide, execute,
+// in rounds until only the world can say more. No threads and no queue: the controller has those.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <operator/executor.h>
+#include <operator/gather.h>
+
+namespace palisade::op {
+
+// Thread-safe for different workspaces.
+class Reconciler {
+ public:
+  struct Hooks {
+    // Adds to what was gathered what the caller alone knows. Each round.
+    std::function<void(Observed& seen, const std::string& key)> complete;
+    // Sets Observed::turn, where a plan asks for it.
+    std::function<void(Observed& seen, const std::string& key, const std::stop_token& stop)> turn;
+    // A round's plan has been carried out.
+    std::function<void(const Plan& plan, const std::string& key)> carried_out;
+    // What people are to be told.
+    std::function<void(const Json& workspace, const std::vector<PlannedEvent>& events)> tell;
+  };
+  struct Outcome {
+    bool ok = true;                             // false: to be tried again with back-off
+    bool again = false;                         // something came in between: look again now
+    std::optional<std::chrono::seconds> after;  // look again then; the server's Retry-After where
+                                                // it failed
+  };
+
+  Reconciler(std::shared_ptr<const kube::Client> client, std::shared_ptr<Gatherer> gatherer,
+             std::shared_ptr<Known> known, Config config,
+             std::function<std::chrono::system_clock::time_point()> now, Hooks hooks);
+
+  // `cached` is the workspace as the watch has it.
+  [[nodiscard]] Outcome reconcile(const kube::ObjectPtr& cached, const std::stop_token& stop);
+  // It is gone.
+  void forget(const std::string& key);
+
+  // What a watch tells. True: the owner is to be looked at. `before` is null for what is new,
+  // `after` for what has gone. `resource` is the workspaces' or one of the session's objects'.
+  [[nodiscard]] bool noticed(const kube::Resource& resource, const kube::ObjectPtr& before,
+                             const kube::ObjectPtr& after);
+
+ private:
+  [[nodiscard]] kube::ObjectPtr next_look(const kube::ObjectPtr& workspace,
+                                          const std::optional<Json>& status) const;
+  void tell(const std::string& key, const Json& workspace, const Json& cached,
+            const std::optional<Json>& status, const std::vector<PlannedEvent>& told,
+            Outcome& outcome, const std::stop_token& stop);
+  // The workspace as it is then, null where it has gone.
+  [[nodiscard]] kube::Result<kube::ObjectPtr> write(const std::string& key, const Json& workspace,
+                                                    const Json& status, Outcome& outcome,
+                                                    const std::stop_token& stop);
+
+  const std::shared_ptr<const kube::Client> client_;
+  const std::shared_ptr<Gatherer> gatherer_;
+  const std::shared_ptr<Known> known_;
+  const Config config_;
+  const std::function<std::chrono::system_clock::time_point()> now_;
+  const Hooks hooks_;
+  std::mutex mutex_;
+  std::map<std::string, std::string> create_errors_;  // by key; guarded by mutex_
+};
+
+}  // namespace palisade::op

@@ -1,0 +1,139 @@
+#include <charconv>
+
+#include <operator/known.h>
+
+namespace palisade::op {
+
+namespace {
+
+std::string place(const kube::Resource& resource, const std::string& key) {
+  return resource.plural + "/" + key;
+}
+
+// Comparable within a kind:
+// https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+std::uint64_t version_of(const kube::Json& object) {
+  const auto metadata = object.find("metadata");
+  if (metadata == object.end() || !metadata->is_object()) return 0;
+  const auto found = metadata->find("resourceVersion");
+  if (found == metadata->end() || !found->is_string()) return 0;
+  const auto& text = found->get_ref<const std::string&>();
+  std::uint64_t out = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return error == std::errc() && end == text.data() + text.size() ? out : 0;
+}
+
+}  // namespace
+
+void Known::learn(const kube::Resource& resource, kube::ObjectPtr object) {
+  const std::uint64_t version = version_of(*object);
+  if (version == 0) return;
+  const std::string at = place(resource, kube::object_key(*object));
+  remember(at, std::move(object), version);
+}
+
+void Known::gone(const kube::Resource& resource, const Json& last) {
+  remember(place(resource, kube::object_key(last)), nullptr, version_of(last));
+}
+
+void Known::remember(const std::string& at, kube::ObjectPtr object, std::uint64_t version) {
+  const auto now = now_();
+  const std::scoped_lock lock(mutex_);
+  sweep(now);
+  Answer& answer = answers_[at];
+  if (answer.version < version) answer = {std::move(object), version, now};
+}
+
+kube::ObjectPtr Known::newest(const kube::Resource& resource, const std::string& ns,
+                              const std::string& name, kube::ObjectPtr cached) {
+  const std::scoped_lock lock(mutex_);
+  sweep(now_());
+  const std::string at = place(resource, kube::object_key(ns, name));
+  const auto found = answers_.find(at);
+  const bool newer = found != answers_.end() && found->second.object &&
+                     now_() - found->second.at <= kEchoWithin &&
+                     !(cached && version_of(*cached) >= found->second.version);
+  return as_it_ends(at, newer ? found->second.object : std::move(cached));
+}
+
+void Known::ending(const kube::Resource& resource, const std::string& ns, const std::string& name,
+                   const std::string& uid) {
+  const auto now = now_();
+  const std::scoped_lock lock(mutex_);
+  sweep(now);
+  ending_[place(resource, kube::object_key(ns, name))] = {uid, now};
+}
+
+kube::ObjectPtr Known::as_it_ends(const std::string& at, kube::ObjectPtr object) const {
+  const auto found = ending_.find(at);
+  if (!object || found == ending_.end() || now_() - found->second.second > kEchoWithin)
+    return object;
+  const kube::Json& metadata = (*object)["metadata"];
+  if (metadata.value("uid", "") != found->second.first || metadata.contains("deletionTimestamp"))
+    return object;
+  kube::Json out = *object;
+  // When is asked by nobody.
+  out["metadata"]["deletionTimestamp"] = "1970-01-01T00:00:00Z";
+  return std::make_shared<const kube::Json>(std::move(out));
+}
+
+bool Known::is_news(const kube::Resource& resource, const Json& object) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = answers_.find(place(resource, kube::object_key(object)));
+  if (found == answers_.end()) return true;
+  // It stays: whoever took an older state out of the cache a moment ago still needs it.
+  return version_of(object) > found->second.version;
+}
+
+void Known::forget(const kube::Resource& resource, const std::string& ns, const std::string& name) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = answers_.find(place(resource, kube::object_key(ns, name)));
+  if (found != answers_.end() && found->second.object) answers_.erase(found);
+}
+
+void Known::learn_secret(const std::string& key, const std::string& name, kube::ObjectPtr secret) {
+  const auto now = now_();
+  const std::scoped_lock lock(mutex_);
+  sweep(now);
+  secrets_[key][name] = {std::move(secret), now};
+}
+
+std::optional<kube::ObjectPtr> Known::secret(const std::string& key, const std::string& name) {
+  const std::scoped_lock lock(mutex_);
+  const auto workspace = secrets_.find(key);
+  if (workspace == secrets_.end()) return std::nullopt;
+  const auto found = workspace->second.find(name);
+  if (found == workspace->second.end() || now_() - found->second.at > kSecretFresh)
+    return std::nullopt;
+  return found->second.secret;
+}
+
+void Known::forget_secrets(const std::string& key) {
+  const std::scoped_lock lock(mutex_);
+  secrets_.erase(key);
+}
+
+void Known::suspect(const std::string& key) {
+  const std::scoped_lock lock(mutex_);
+  suspects_[key] = now_();
+}
+
+bool Known::is_suspect(const std::string& key) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = suspects_.find(key);
+  return found != suspects_.end() && now_() - found->second <= kForeignFor;
+}
+
+void Known::sweep(Clock::time_point now) {
+  if (now - swept_ < kSecretFresh) return;
+  swept_ = now;
+  std::erase_if(answers_, [&](const auto& entry) { return now - entry.second.at > kEchoWithin; });
+  std::erase_if(ending_,
+                [&](const auto& entry) { return now - entry.second.second > kEchoWithin; });
+  std::erase_if(suspects_, [&](const auto& entry) { return now - entry.second > kForeignFor; });
+  for (auto& [key, of] : secrets_)
+    std::erase_if(of, [&](const auto& one) { return now - one.second.at > kSecretFresh; });
+  std::erase_if(secrets_, [](const auto& entry) { return entry.second.empty(); });
+}
+
+}  // namespace palisade::op

@@ -1,0 +1,107 @@
+// What the API server's own answers are worth beside what the watches tell, in whatever order the
+// two come.
+#include <gtest/gtest.h>
+
+#include <operator/known.h>
+
+namespace palisade::op {
+namespace {
+
+using kube::Json;
+using std::chrono::seconds;
+
+class KnownTest : public ::testing::Test {
+ protected:
+  static kube::ObjectPtr at(int version, const char* uid = "u1") {
+    return std::make_shared<const Json>(Json{{"metadata",
+                                              {{"namespace", "team-a"},
+                                               {"name", "fix-agent"},
+                                               {"uid", uid},
+                                               {"resourceVersion", std::to_string(version)}}}});
+  }
+  // The version that counts where the cache holds `cached`: 0 is none.
+  int newest(const kube::ObjectPtr& cached) {
+    const auto found = known_.newest(kPolicies, "team-a", "fix-agent", cached);
+    return found ? std::stoi((*found)["metadata"]["resourceVersion"].get<std::string>()) : 0;
+  }
+
+  static constexpr const kube::Resource& kPolicies = kube::resources::kNetworkPolicies;
+  Known::Clock::time_point now_{};
+  Known known_{[this] { return now_; }};
+};
+
+TEST_F(KnownTest, AnAnswerCountsUntilTheCacheHasItOrSomethingNewer) {
+  EXPECT_EQ(newest(nullptr), 0);
+  known_.learn(kPolicies, at(5));
+  EXPECT_EQ(newest(nullptr), 5);
+  EXPECT_EQ(newest(at(4)), 5);
+  EXPECT_EQ(newest(at(6)), 6);
+  EXPECT_FALSE(known_.is_news(kPolicies, *at(4)));
+  EXPECT_FALSE(known_.is_news(kPolicies, *at(5)));
+  EXPECT_TRUE(known_.is_news(kPolicies, *at(6)));
+  known_.learn(kPolicies, at(3));
+  EXPECT_EQ(newest(nullptr), 5) << "an earlier answer came late";
+  known_.forget(kPolicies, "team-a", "fix-agent");
+  EXPECT_EQ(newest(nullptr), 0);
+}
+
+TEST_F(KnownTest, NoAnswerIsBelievedForLong) {
+  known_.learn(kPolicies, at(5));
+  now_ += Known::kEchoWithin;
+  EXPECT_EQ(newest(nullptr), 5);
+  now_ += seconds(1);
+  EXPECT_EQ(newest(nullptr), 0);
+}
+
+TEST_F(KnownTest, WhatIsGoneIsNotBelievedThoughTheAnswerComesLate) {
+  known_.gone(kPolicies, *at(6));
+  known_.learn(kPolicies, at(5));
+  EXPECT_EQ(newest(nullptr), 0) << "written before the deletion, answered after its event";
+  EXPECT_TRUE(known_.is_news(kPolicies, *at(7, "u2")));
+  known_.forget(kPolicies, "team-a", "fix-agent");
+  known_.learn(kPolicies, at(5));
+  EXPECT_EQ(newest(nullptr), 0) << "a failed write does not bring it back";
+}
+
+TEST_F(KnownTest, WhatTheOperatorDeletedIsOnItsWayOutWhateverTheCacheHolds) {
+  const auto ends = [&](const kube::ObjectPtr& cached) {
+    const auto found = known_.newest(kPolicies, "team-a", "fix-agent", cached);
+    return found && (*found)["metadata"].contains("deletionTimestamp");
+  };
+  EXPECT_FALSE(ends(at(5)));
+  known_.ending(kPolicies, "team-a", "fix-agent", "u1");
+  EXPECT_TRUE(ends(at(5)));
+  EXPECT_TRUE(ends(at(6))) << "a later state of before the deletion";
+  EXPECT_FALSE(ends(at(7, "u2"))) << "another of its name";
+  EXPECT_EQ(newest(nullptr), 0);
+  known_.learn(kPolicies, at(8));
+  EXPECT_TRUE(ends(nullptr)) << "an answer that came late";
+  now_ += Known::kEchoWithin + seconds(1);
+  EXPECT_FALSE(ends(at(9))) << "whoever still holds it then is right";
+}
+
+TEST_F(KnownTest, ADeletionTakesOlderAnswersWithIt) {
+  known_.learn(kPolicies, at(5));
+  known_.gone(kPolicies, *at(6));
+  EXPECT_EQ(newest(nullptr), 0);
+}
+
+TEST_F(KnownTest, WhatWasMadeAnewSinceStays) {
+  known_.learn(kPolicies, at(8, "u2"));
+  known_.gone(kPolicies, *at(6));
+  EXPECT_EQ(newest(nullptr), 8);
+  known_.gone(kPolicies, *at(9, "u2"));
+  EXPECT_EQ(newest(nullptr), 0);
+  known_.learn(kPolicies, at(10, "u3"));
+  EXPECT_EQ(newest(nullptr), 10);
+}
+
+TEST_F(KnownTest, ADeletionIsRememberedNoLongerThanAnAnswer) {
+  known_.gone(kPolicies, *at(6));
+  now_ += Known::kEchoWithin + seconds(10);
+  known_.learn(kPolicies, at(5));
+  EXPECT_EQ(newest(nullptr), 5);
+}
+
+}  // namespace
+}  // namespace palisade::op

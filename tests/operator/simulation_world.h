@@ -1,0 +1,144 @@
+// A little world around the reconcile: an operator that leads and may crash at any request, maybe
+// one that stands by and takes over, users, other people who meddle, a kubelet, a clock. One
+// thread; every choice comes from Choices, so that a run can be repeated to the letter.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <operator/reconciler.h>
+
+#include "operator/simulation_api.h"
+
+namespace palisade::op::testing {
+
+// Not derived from std::exception: nothing but the simulation catches it.
+struct Crash {};
+
+class World;
+
+// An operator process: what it knows dies with it. Its caches follow the API server's watches each
+// as late as the choices have it.
+class Process {
+ public:
+  Process(World& world, int number);
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  // Of one kind: the next event, the last one once more, or a fresh list after a gap. hear() says
+  // whether there was anything to hear.
+  bool hear(std::size_t kind);
+  void hear_again(std::size_t kind);
+  void relist(std::size_t kind);
+  void hear_all();
+  [[nodiscard]] static std::size_t kinds();
+
+  // As the controller's: until then it only listens.
+  void lead();
+  // A worker takes one of the workspaces that are due and nobody looks at. False: there is none.
+  bool work();
+  [[nodiscard]] bool is_due() const { return !due_.empty(); }
+  void timers();  // the clock has moved
+
+  const int number;
+  bool dead = false;
+
+ private:
+  struct Wire;
+  void upsert(const kube::Resource& resource, const kube::ObjectPtr& object);
+  void drop(const kube::Resource& resource, const kube::ObjectPtr& object);
+  void told(const kube::Resource& resource, const kube::ObjectPtr& before,
+            const kube::ObjectPtr& after);
+
+  World& world_;
+  std::map<std::string, kube::Cache> caches_;
+  std::map<std::string, std::size_t> heard_;  // events of a kind's log
+  std::unique_ptr<Reconciler> reconciler_;
+  bool leads_ = false;
+  std::set<std::string> due_, busy_;
+  std::map<std::string, Known::Clock::time_point> later_;
+};
+
+class World {
+ public:
+  explicit World(Choices& choices, bool tell = false);
+
+  // "" where every promise was kept.
+  [[nodiscard]] std::string run();
+  [[nodiscard]] const std::vector<std::string>& history() const { return history_; }
+
+ private:
+  friend class Process;
+  int pick(int below) { return choices_.pick(below); }
+  bool happens(int percent) { return choices_.happens(percent); }
+  void note(const std::string& what) {
+    if (tell_) history_.push_back(what);
+  }
+
+  // A request of a process, with what happens around it.
+  kube::Result<kube::Response> exchange(Process& process, const kube::Request& request);
+  void meanwhile(Process& process);
+  [[nodiscard]] std::optional<kube::Result<kube::Response>> refused(const kube::Request& request,
+                                                                    const Place& place);
+  void start(std::size_t number);
+  // The leader has ended. Who stands by leads, with what it has heard of by then.
+  void replace_leader();
+  void work();
+  void carry_out_late();
+  void step();
+
+  // simulation_people.cpp
+  void user();
+  void meddle();
+  void kubelet();
+  void run_pods();
+  void heal();
+  [[nodiscard]] std::string workspace_key();
+  [[nodiscard]] Json rules();
+  void edit(const std::string& who, const std::string& plural, const std::string& key,
+            const Json& change);
+  void pass(std::chrono::seconds time);
+
+  // simulation_end.cpp
+  [[nodiscard]] std::string settle();
+  void drain();
+  // What is there and what should be, or "".
+  [[nodiscard]] std::string wrong() const;
+  [[nodiscard]] std::string wrong_with(const Json& workspace) const;
+  [[nodiscard]] std::string wrong_session(const Workspace& wanted, const Json& workspace) const;
+  [[nodiscard]] std::string not_prompt() const;
+  [[nodiscard]] Access access_of(const Workspace& workspace) const;
+
+  Choices& choices_;
+  const bool tell_;
+  std::vector<std::string> history_;
+  ModelApi api_;
+  Config config_;
+  bool own_gateway_ = false;
+  std::array<std::shared_ptr<Process>, 2> processes_;  // the second may be none
+  std::size_t leader_ = 0;
+  // Sent by one that led, and not yet carried out.
+  struct Late {
+    kube::Request request;
+    Place place;
+    int number;
+  };
+  std::vector<Late> late_;
+  int late_writes_ = 0;  // in all
+  std::vector<std::shared_ptr<Process>> dead_;
+  int processes_made_ = 0;
+  bool troubled_ = true;  // anything may happen
+  int depth_ = 0;
+  Known::Clock::time_point clock_{std::chrono::hours(1)};
+  std::set<std::string> ended_;        // workspaces whose agent has ended by itself, by uid
+  std::map<std::string, int> losses_;  // pods that others took away, by the workspace's uid
+  std::set<std::string> clashed_;      // workspaces whose names others have held, by key
+};
+
+}  // namespace palisade::op::testing
