@@ -1,22 +1,26 @@
 // palisade-webhook: rejects Aider pods that weaken the hardening, whoever makes them.
 #include <atomic>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <thread>
 
-#include <prometheus/gauge.h>
+#include <malloc.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <kube/api_metrics.h>
 #include <kube/daemon.h>
 #include <kube/daemon_flags.h>
+#include <kube/events.h>
+#include <kube/files.h>
+#include <kube/leader.h>
 #include <kube/log.h>
-#include <webhook/certificates.h>
-#include <webhook/namespaces.h>
+#include <kube/tracing_flags.h>
+#include <webhook/cluster.h>
+#include <webhook/scanner.h>
 #include <webhook/server.h>
+#include <webhook/serving.h>
 
 namespace {
 
@@ -25,9 +29,23 @@ using namespace palisade;
 // An update's review holds the pod twice, and etcd takes 1.5 MB of one. Reading takes about sixteen
 // times the size of the body for each thread: what may come must fit into the pod's memory.
 constexpr std::size_t kMaxReview = 4 * 1024 * 1024;
+// A connection takes about 10 KiB while it is idle.
+constexpr std::size_t kMaxConnections = 1200;
+// Reviews that need to ask the API server, each for kLiveDeadline at most.
+constexpr int kWaitingThreads = 4;
+constexpr std::size_t kMaxWaiting = 128;
+
+// Every pod that comes and goes is an event of a watch, most of them of no interest: this client
+// takes half the time for one.
+kube::DaemonFlags with_beast() {
+  kube::DaemonFlags flags;
+  flags.transport = "beast";
+  return flags;
+}
 
 struct Flags {
-  kube::DaemonFlags daemon;
+  kube::DaemonFlags daemon = with_beast();
+  kube::TracingFlags tracing;
   std::string policy_file;
   std::string address = "0.0.0.0";
   std::uint16_t port = 8443;
@@ -35,18 +53,58 @@ struct Flags {
   std::string ns;
   std::string secret = "palisade-webhook-tls";
   std::string configuration = "palisade-webhook";
+  std::string mutating_configuration;
   std::vector<std::string> extra_names;
-  int threads = 2;
+  std::string certificate_dir;
+  std::string client_ca_file;
+  std::vector<std::string> client_names;
+  std::string lease = "palisade-webhook";
+  webhook::Principals principals;
+  // One CPU is left to everybody else: two threads that compete with their own callers for two CPUs
+  // answer no more reviews, and the slowest of them seven times later.
+  int threads = std::thread::hardware_concurrency() > 2 ? 2 : 1;
   int drain_seconds = 10;
 };
 
 policy::Settings read_settings(const std::string& path) {
   if (path.empty()) return {};
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw std::runtime_error(path + ": cannot be read");
-  auto settings = policy::parse_settings(std::string{std::istreambuf_iterator<char>(in), {}});
-  if (!settings) throw std::runtime_error(path + ": " + settings.error());
+  auto settings = kube::parse_file(path, policy::parse_settings);
+  if (!settings) throw std::runtime_error(settings.error());
   return std::move(*settings);
+}
+
+// What an Event about an exception refers to.
+kube::Json regarding(const policy::HardeningException& exception) {
+  return {{"apiVersion", "palisade.dev/v1alpha1"},
+          {"kind", "HardeningException"},
+          {"metadata", {{"name", exception.name}, {"uid", exception.uid}}}};
+}
+
+webhook::ServingOptions serving_options(const Flags& flags, const std::string& ns,
+                                        std::function<std::optional<std::stop_token>()> term) {
+  webhook::ServingOptions options;
+  options.http.address = flags.address;
+  options.http.port = flags.port;
+  options.http.threads = flags.threads;
+  options.http.max_body_bytes = kMaxReview;
+  options.http.max_bodies_bytes = 8 * kMaxReview;
+  options.http.max_connections = kMaxConnections;
+  options.http.answer_deadline = std::chrono::seconds(10);
+  options.http.waiting_threads = kWaitingThreads;
+  options.http.max_waiting = kMaxWaiting;
+  options.keeper.ns = ns;
+  options.keeper.secret = flags.secret;
+  options.keeper.configuration = flags.configuration;
+  options.keeper.mutating_configuration = flags.mutating_configuration;
+  options.keeper.names = {flags.service + "." + ns + ".svc",
+                          flags.service + "." + ns + ".svc.cluster.local"};
+  options.keeper.names.insert(options.keeper.names.end(), flags.extra_names.begin(),
+                              flags.extra_names.end());
+  options.keeper.term = std::move(term);
+  options.certificate_dir = flags.certificate_dir;
+  options.client_ca_file = flags.client_ca_file;
+  options.client_names = flags.client_names;
+  return options;
 }
 
 int run(const Flags& flags) {
@@ -55,50 +113,55 @@ int run(const Flags& flags) {
   if (!config) throw std::runtime_error(config.error().message);
   const std::string ns = flags.ns.empty() ? config->namespace_ : flags.ns;
   const auto kind = flags.daemon.transport_kind();
-  const std::shared_ptr<const kube::Client> live =
-      kube::Client::connect(*config, kind, webhook::kLiveDeadline);
-  const std::shared_ptr<const kube::Client> client =
-      kube::Client::connect(std::move(*config), kind);
-
-  webhook::Namespaces namespaces(client, live);
-  namespaces.start();
   prometheus::Registry registry;
-  auto& expiry = prometheus::BuildGauge()
-                     .Name("palisade_webhook_certificate_expiry_timestamp_seconds")
-                     .Help("When the serving certificate ends.")
-                     .Register(registry)
-                     .Add({});
-  webhook::Reviewer reviewer(
-      settings, [&](std::string_view name) { return namespaces.mode(name); }, registry);
+  kube::show_build(registry, "palisade", "webhook");
+  const auto calls = std::make_shared<kube::ApiMetrics>(registry, "palisade");
+  const auto tracer = kube::make_tracer(flags.tracing, "palisade-webhook", kube::host_name());
+  const std::shared_ptr<const kube::Client> live = kube::Client::connect(
+      *config, kind, webhook::kLiveDeadline, kube::traced(tracer, calls->wrap()));
+  const std::shared_ptr<const kube::Client> client =
+      kube::Client::connect(std::move(*config), kind, std::chrono::seconds(30), calls->wrap());
 
-  kube::HttpServerOptions serving;
-  serving.address = flags.address;
-  serving.port = flags.port;
-  serving.threads = flags.threads;
-  serving.max_body_bytes = kMaxReview;
-  serving.max_bodies_bytes = 8 * kMaxReview;
-  serving.max_connections = 512;
-  webhook::KeeperOptions keeping;
-  keeping.ns = ns;
-  keeping.secret = flags.secret;
-  keeping.configuration = flags.configuration;
-  keeping.names = {flags.service + "." + ns + ".svc",
-                   flags.service + "." + ns + ".svc.cluster.local"};
-  keeping.names.insert(keeping.names.end(), flags.extra_names.begin(), flags.extra_names.end());
-  // Before the keeper, whose thread hands it new certificates.
-  std::unique_ptr<kube::HttpServer> server;
-  webhook::CertificateKeeper keeper(
-      client, keeping, [&](const kube::ServingCertificate& certificate) {
-        if (auto set = server->set_certificate(certificate); !set)
-          spdlog::error("serving certificate: {}", set.error().message);
-      });
-  auto certificate = keeper.first(std::chrono::seconds(60));
-  if (!certificate) throw std::runtime_error("no serving certificate: " + certificate.error());
-  serving.tls = std::move(*certificate);
-  server = std::make_unique<kube::HttpServer>(
-      serving, [&](const kube::HttpRequest& request) { return reviewer.answer(request); });
-  if (auto started = server->start(); !started) throw std::runtime_error(started.error().message);
-  keeper.start();
+  webhook::ClusterOptions watching_options{settings, flags.principals};
+  if (watching_options.principals.operator_user.empty())
+    watching_options.principals.operator_user =
+        "system:serviceaccount:" + ns + ":palisade-operator";
+  if (watching_options.principals.webhook_user.empty())
+    watching_options.principals.webhook_user = "system:serviceaccount:" + ns + ":palisade-webhook";
+  // The replica that leads makes the certificate and writes the reports.
+  kube::LeaderElector elector(client, {ns, flags.lease, kube::unique_identity(kube::host_name())});
+  std::unique_ptr<webhook::Scanner> scanner;
+  webhook::Cluster cluster(client, live, std::move(watching_options),
+                           [&](std::string_view changed) { scanner->rules_changed(changed); });
+  scanner = std::make_unique<webhook::Scanner>(
+      client,
+      webhook::ScannerContext{
+          [&](std::string_view name) { return cluster.known_rules(name); },
+          [&](std::string_view name) { return cluster.known_network_policies(name); },
+          [&] { return elector.term(); }},
+      registry);
+  cluster.set_agent_pods([&](std::string_view name) { return scanner->agent_pods(name); });
+  cluster.start();
+  scanner->start();
+  elector.start();
+  kube::EventRecorder events(client, "palisade.dev/webhook", kube::host_name());
+  webhook::Reviewer reviewer(
+      [&](const kube::HttpRequest& request, const auto& use) {
+        const auto view = cluster.view(request.may_wait, request.deadline);
+        use(view);
+        return view.must_wait();
+      },
+      registry,
+      [&](const webhook::ExceptionUse& use, const std::string& subject) {
+        events.record(regarding(*use.exception), kube::EventType::kWarning, "ExceptionUsed",
+                      "Review", subject + ": let pass " + use.controls);
+      },
+      tracer);
+
+  webhook::Serving serving(
+      client, serving_options(flags, ns, [&] { return elector.term(); }),
+      [&](const kube::HttpRequest& request) { return reviewer.answer(request); }, registry);
+  serving.start();
 
   std::atomic<bool> ending = false;
   kube::HttpServerOptions watching;
@@ -108,25 +171,36 @@ int run(const Flags& flags) {
   kube::StatusPages pages;
   pages.not_ready = [&]() -> std::string {
     if (ending) return "ending";
-    if (!namespaces.has_synced()) return "the watch of namespaces has not synced";
-    if (!keeper.in_place())
-      return "the certificate's authority is not in the webhook configuration yet";
-    return "";
+    for (std::string waiting : {cluster.not_synced(), scanner->not_synced()}) {
+      if (!waiting.empty()) return waiting;
+    }
+    return serving.not_ready();
   };
+  kube::WatchMetrics watches(registry, "palisade");
+  kube::TraceMetrics traces(registry, "palisade");
   pages.metrics = [&] {
-    expiry.Set(static_cast<double>(webhook::WallClock::to_time_t(keeper.expires())));
+    traces.show(tracer.get());
+    serving.measure();
+    auto shown = cluster.watches();
+    shown.push_back(&scanner->watch());
+    watches.show(shown);
     return prometheus::TextSerializer().Serialize(registry.Collect());
   };
   kube::HttpServer metrics(watching, kube::status_handler(pages));
   if (auto started = metrics.start(); !started) throw std::runtime_error(started.error().message);
-  spdlog::info("palisade-webhook {} listens on port {}", PALISADE_VERSION, server->port());
+  spdlog::info("palisade-webhook {} listens on port {}", PALISADE_VERSION, serving.port());
 
   const int number = kube::wait_for_end_signal();
-  // Not ready first; Services need a moment to send reviews elsewhere.
+  // Not ready first; Services need a moment to send reviews elsewhere, and connections that are
+  // open end with their next answer.
   spdlog::info("signal {}: draining", number);
   ending = true;
+  scanner->stop();
+  elector.stop();
+  serving.retire();
   std::this_thread::sleep_for(std::chrono::milliseconds(std::min(3000, flags.drain_seconds * 300)));
-  server->stop(std::chrono::seconds(flags.drain_seconds));
+  serving.stop(std::chrono::seconds(flags.drain_seconds));
+  if (tracer) tracer->stop();
   metrics.stop(std::chrono::seconds(1));
   return 0;
 }
@@ -155,6 +229,21 @@ int main(int argc, char** argv) {
   app.add_option("--webhook-configuration", flags.configuration,
                  "ValidatingWebhookConfiguration whose caBundle it keeps")
       ->capture_default_str();
+  app.add_option("--mutating-webhook-configuration", flags.mutating_configuration,
+                 "MutatingWebhookConfiguration whose caBundle it keeps too");
+  app.add_option("--lease", flags.lease, "Lease by which replicas agree on who leads")
+      ->capture_default_str();
+  app.add_option(
+         "--certificate-dir", flags.certificate_dir,
+         "folder with tls.crt and tls.key, taken up anew when they change; the program then "
+         "neither makes a certificate nor writes a caBundle")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--client-ca-file", flags.client_ca_file,
+                 "PEM of authorities: only clients that show a certificate of theirs are let in")
+      ->check(CLI::ExistingFile);
+  app.add_option("--client-name", flags.client_names,
+                 "common name that a client's certificate may have; may be repeated")
+      ->needs("--client-ca-file");
   app.add_option("--extra-san", flags.extra_names,
                  "further DNS name or address of the certificate; may be repeated");
   app.add_option("--threads", flags.threads, "threads that answer reviews")
@@ -163,11 +252,27 @@ int main(int argc, char** argv) {
   app.add_option("--drain-seconds", flags.drain_seconds, "time for reviews in flight after SIGTERM")
       ->check(CLI::Range(0, 300))
       ->capture_default_str();
+  app.add_option("--operator-user", flags.principals.operator_user,
+                 "user that the operator is to the API server; by default the ServiceAccount "
+                 "palisade-operator of --namespace");
+  app.add_option("--webhook-user", flags.principals.webhook_user,
+                 "user that this program is; by default the ServiceAccount palisade-webhook");
+  app.add_option("--admin-user", flags.principals.administrator_users,
+                 "user who may loosen the guard; may be repeated");
+  app.add_option("--admin-group", flags.principals.administrator_groups,
+                 "group that may loosen the guard; may be repeated")
+      ->capture_default_str();
+  app.add_option("--scheduler-user", flags.principals.scheduler_users,
+                 "user that may bind agent pods to nodes; may be repeated")
+      ->capture_default_str();
   app.add_option("--policy", flags.policy_file,
                  "JSON file of policy settings (see docs/controls.md)");
+  kube::add_tracing_flags(app, flags.tracing);
   kube::add_daemon_flags(app, flags.daemon);
   CLI11_PARSE(app, argc, argv);
 
+  // glibc gives each of two dozen threads an arena of its own; most of them would stay empty.
+  mallopt(M_ARENA_MAX, 2);
   kube::block_end_signals();
   kube::init_json_logs(flags.daemon.log_level);
   try {

@@ -1,164 +1,9 @@
 // The keeper of certificates against a real API server: what it writes, when it serves, and what it
 // puts right. Intervals are short; what is asserted of time is only what must not come earlier.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <openssl/evp.h>
-#include <spdlog/spdlog.h>
-
-#include <kube/envtest.h>
-#include <webhook/certificates.h>
-
-#include "webhook/program.h"
+#include "webhook/keeper_fixture.h"
 
 namespace palisade::webhook::testing {
 namespace {
-
-using namespace std::chrono_literals;
-using kube::Json;
-using ::testing::HasSubstr;
-namespace resources = kube::resources;
-
-constexpr auto kInterval = 1000ms;
-constexpr auto kValidity = 24h * 90;
-const std::vector<std::string> kNames{"palisade-webhook.palisade-system.svc"};
-
-std::string base64(const std::string& data) {
-  std::string out((data.size() + 2) / 3 * 4 + 1, '\0');
-  out.resize(static_cast<std::size_t>(EVP_EncodeBlock(
-      reinterpret_cast<unsigned char*>(out.data()),
-      reinterpret_cast<const unsigned char*>(data.data()), static_cast<int>(data.size()))));
-  return out;
-}
-
-Json data_of(const Bundle& bundle) {
-  return {{"ca.crt", base64(bundle.authorities)},
-          {"tls.crt", base64(bundle.certificate)},
-          {"tls.key", base64(bundle.key)}};
-}
-
-// Past two thirds of its life, with a month to go.
-Bundle due_bundle() {
-  auto bundle = make_bundle(kNames, WallClock::now() - 24h * 61, kValidity);
-  if (!bundle) throw std::runtime_error(bundle.error());
-  return *bundle;
-}
-
-// What a keeper gave to its server.
-class Served {
- public:
-  void add(const kube::ServingCertificate& certificate) {
-    const std::scoped_lock lock(mutex_);
-    at_.push_back(Clock::now());
-    certificates_.push_back(certificate.certificate);
-  }
-  [[nodiscard]] std::vector<std::string> all() const {
-    const std::scoped_lock lock(mutex_);
-    return certificates_;
-  }
-  [[nodiscard]] std::string last() const {
-    const auto everything = all();
-    return everything.empty() ? "" : everything.back();
-  }
-  [[nodiscard]] Clock::time_point last_at() const {
-    const std::scoped_lock lock(mutex_);
-    return at_.back();
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::vector<std::string> certificates_;
-  std::vector<Clock::time_point> at_;
-};
-
-class Keeper : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    spdlog::set_level(spdlog::level::err);
-    auto started = kube::EnvTest::start();
-    ASSERT_TRUE(started) << started.error().text();
-    env_ = std::move(*started);
-    client_ = kube::Client::connect(env_->config(), kube::Client::TransportKind::kBeast, 5s);
-  }
-  static void TearDownTestSuite() {
-    client_.reset();
-    env_.reset();
-  }
-
-  // Every test has its own Secret and configuration.
-  void SetUp() override {
-    ASSERT_TRUE(env_);
-    static int number = 0;
-    options_.ns = "default";
-    options_.secret = "tls-" + std::to_string(++number);
-    options_.configuration = "webhook-" + std::to_string(number);
-    options_.names = kNames;
-    options_.validity = kValidity;
-    options_.interval = kInterval;
-  }
-
-  static Json webhook(const std::string& name) {
-    return {{"name", name},
-            {"admissionReviewVersions", {"v1"}},
-            {"sideEffects", "None"},
-            {"clientConfig", {{"url", "https://127.0.0.1:1/validate"}}}};
-  }
-  void make_configuration(int webhooks = 1) const {
-    Json list = Json::array();
-    for (int i = 0; i < webhooks; ++i)
-      list.push_back(webhook("w" + std::to_string(i) + ".palisade.dev"));
-    const auto made = client_->create(resources::kValidatingWebhookConfigurations, "",
-                                      {{"apiVersion", "admissionregistration.k8s.io/v1"},
-                                       {"kind", "ValidatingWebhookConfiguration"},
-                                       {"metadata", {{"name", options_.configuration}}},
-                                       {"webhooks", list}});
-    ASSERT_TRUE(made) << made.error().text();
-  }
-  void write_secret(const Json& data, const std::string& type = "Opaque") const {
-    const Json secret = {{"apiVersion", "v1"},
-                         {"kind", "Secret"},
-                         {"metadata", {{"name", options_.secret}, {"labels", {{"kept", "yes"}}}}},
-                         {"type", type},
-                         {"data", data}};
-    const auto written = client_->create(resources::kSecrets, "default", secret);
-    ASSERT_TRUE(written) << written.error().text();
-  }
-  void patch_secret(const Json& data) const {
-    const auto patched = client_->patch(resources::kSecrets, "default", options_.secret,
-                                        kube::PatchType::kMerge, {{"data", data}});
-    ASSERT_TRUE(patched) << patched.error().text();
-  }
-  // As the API holds it; empty texts where it is not there.
-  [[nodiscard]] Json secret_data() const {
-    const auto got = client_->get(resources::kSecrets, "default", options_.secret);
-    return got ? got->value("data", Json::object()) : Json::object();
-  }
-  [[nodiscard]] std::vector<std::string> ca_bundles() const {
-    const auto got =
-        client_->get(resources::kValidatingWebhookConfigurations, "", options_.configuration);
-    std::vector<std::string> out;
-    if (got) {
-      for (const Json& one : got->value("webhooks", Json::array()))
-        out.push_back(one.at("clientConfig").value("caBundle", ""));
-    }
-    return out;
-  }
-  // The Secret's certificate is `served`, and its authorities are in every caBundle.
-  [[nodiscard]] bool in_step(const std::string& served) const {
-    const Json data = secret_data();
-    const auto bundles = ca_bundles();
-    return data.value("tls.crt", "") == base64(served) && !bundles.empty() &&
-           std::ranges::all_of(bundles,
-                               [&](const auto& one) { return one == data.value("ca.crt", ""); });
-  }
-  [[nodiscard]] std::unique_ptr<CertificateKeeper> keeper(Served& served) const {
-    return std::make_unique<CertificateKeeper>(
-        client_, options_, [&](const kube::ServingCertificate& one) { served.add(one); });
-  }
-
-  static inline std::unique_ptr<kube::EnvTest> env_;
-  static inline std::shared_ptr<kube::Client> client_;
-  KeeperOptions options_;
-};
 
 TEST_F(Keeper, MakesWhatIsMissingAndTrustsItInEveryWebhook) {
   make_configuration(3);
@@ -193,7 +38,7 @@ TEST_F(Keeper, TakesUpAGoodSecretAndReplacesABadOne) {
   const auto other_name = make_bundle({"example.com"}, WallClock::now(), kValidity);
   ASSERT_TRUE(good && expired && other_name);
   Json mixed = data_of(*good);
-  mixed["tls.key"] = base64(expired->key);
+  mixed["tls.key"] = kube::encode_base64(expired->key);
   const struct {
     const char* name;
     Json data;
@@ -204,18 +49,23 @@ TEST_F(Keeper, TakesUpAGoodSecretAndReplacesABadOne) {
       {"for another name", data_of(*other_name), false},
       {"another key", mixed, false},
       {"empty", Json::object(), false},
-      {"words", {{"ca.crt", base64("a")}, {"tls.crt", base64("b")}, {"tls.key", ""}}, false},
+      {"words",
+       {{"ca.crt", kube::encode_base64("a")},
+        {"tls.crt", kube::encode_base64("b")},
+        {"tls.key", ""}},
+       false},
   };
   for (const auto& c : cases) {
     options_.secret += "x";
     Json data = c.data;
-    data["other"] = base64("something");
+    data["other"] = kube::encode_base64("something");
     write_secret(data);
     Served served;
     const auto first = keeper(served)->first(30s);
     ASSERT_TRUE(first) << c.name << ": " << first.error();
     EXPECT_EQ(first->certificate == good->certificate, c.kept) << c.name;
-    EXPECT_EQ(secret_data().value("tls.crt", ""), base64(first->certificate)) << c.name;
+    EXPECT_EQ(secret_data().value("tls.crt", ""), kube::encode_base64(first->certificate))
+        << c.name;
     const auto secret = client_->get(resources::kSecrets, "default", options_.secret);
     EXPECT_EQ(secret->at("metadata").at("labels").value("kept", ""), "yes") << c.name;
   }
@@ -235,16 +85,12 @@ TEST_F(Keeper, RenewsWithTheOldAuthorityKept) {
   patch_secret(data_of(old));
   ASSERT_TRUE(eventually([&] {
     const std::string now = secret_data().value("tls.crt", "");
-    return now != before && now != base64(old.certificate);
+    return now != before && now != kube::encode_base64(old.certificate);
   }));
   ASSERT_TRUE(eventually([&] { return in_step(served.last()); }));
   const Json data = secret_data();
-  std::string authorities(data.at("ca.crt").get<std::string>());
-  std::string decoded(authorities.size(), '\0');
-  ASSERT_GT(EVP_DecodeBlock(reinterpret_cast<unsigned char*>(decoded.data()),
-                            reinterpret_cast<const unsigned char*>(authorities.data()),
-                            static_cast<int>(authorities.size())),
-            0);
+  const std::string decoded =
+      kube::decode_base64(data.at("ca.crt").get<std::string>()).value_or("");
   EXPECT_THAT(decoded, HasSubstr(old.authorities));  // and a new one before it
   EXPECT_NE(decoded.find(old.authorities), 0U);
   EXPECT_TRUE(keeper->in_place());
@@ -281,11 +127,12 @@ TEST_F(Keeper, WhatAnotherReplicaRenewedIsServedAnIntervalLater) {
   const auto renewed = make_bundle(kNames, WallClock::now(), kValidity, old->authorities);
   ASSERT_TRUE(renewed);
   // caBundle first, so that the keeper's next look finds everything in place already.
-  const auto trusted = client_->patch(resources::kValidatingWebhookConfigurations, "",
-                                      options_.configuration, kube::PatchType::kJson,
-                                      Json::array({{{"op", "add"},
-                                                    {"path", "/webhooks/0/clientConfig/caBundle"},
-                                                    {"value", base64(renewed->authorities)}}}));
+  const auto trusted =
+      client_->patch(resources::kValidatingWebhookConfigurations, "", options_.configuration,
+                     kube::PatchType::kJson,
+                     Json::array({{{"op", "add"},
+                                   {"path", "/webhooks/0/clientConfig/caBundle"},
+                                   {"value", kube::encode_base64(renewed->authorities)}}}));
   ASSERT_TRUE(trusted) << trusted.error().text();
   patch_secret(data_of(*renewed));
   const auto visible = Clock::now() - 100ms;  // the patch may have been seen before its answer came
@@ -331,7 +178,7 @@ TEST_F(Keeper, TwoThatRenewTogetherServeTheSame) {
   patch_secret(data_of(due_bundle()));
   EXPECT_TRUE(eventually([&] {
     return !a.last().empty() && a.last() == b.last() && in_step(a.last()) &&
-           base64(a.last()) != before;
+           kube::encode_base64(a.last()) != before;
   })) << a.all().size()
       << " " << b.all().size();
 }

@@ -21,20 +21,9 @@
 #include <unistd.h>
 
 #include "kube/raw_client.h"
+#include "webhook/eventually.h"
 
 namespace palisade::webhook::testing {
-
-using Clock = std::chrono::steady_clock;
-
-// True as soon as `what` holds; false after `patience`.
-inline bool eventually(const std::function<bool()>& what,
-                       std::chrono::seconds patience = std::chrono::seconds(30)) {
-  for (const auto deadline = Clock::now() + patience; Clock::now() < deadline;
-       std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
-    if (what()) return true;
-  }
-  return what();
-}
 
 // Free at this moment, and below the range from which the kernel takes ports for connections.
 inline std::uint16_t free_port() {
@@ -88,8 +77,10 @@ class Webhook {
     std::filesystem::path log;
     std::string secret = "palisade-webhook-tls";
     std::string configuration = "palisade-webhook";
+    std::string lease = "palisade-webhook";
     std::uint16_t port = free_port();
     std::uint16_t metrics_port = free_port();
+    int drain_seconds = 1;
   };
   explicit Webhook(Options options) : options_(std::move(options)) {
     // No leak check at its end: cpprestsdk's threads are stopped there with tasks of their own
@@ -109,6 +100,8 @@ class Webhook {
                                          options_.secret,
                                          "--webhook-configuration",
                                          options_.configuration,
+                                         "--lease",
+                                         options_.lease,
                                          "--extra-san",
                                          "127.0.0.1",
                                          "--metrics-address",
@@ -116,7 +109,7 @@ class Webhook {
                                          "--metrics-port",
                                          std::to_string(options_.metrics_port),
                                          "--drain-seconds",
-                                         "1"},
+                                         std::to_string(options_.drain_seconds)},
                                         options_.log);
     if (!started) throw std::runtime_error(started.error().text());
   }

@@ -86,6 +86,49 @@ TEST(Review, WhatIsNoReviewIsABadRequest) {
   }
 }
 
+// Which of the two the API server means could only be guessed: of a member that is there twice, the
+// one that is judged may not be the one that is stored.
+TEST(Review, AMemberThatIsThereTwiceIsABadRequest) {
+  json good = envelope(good_pod(), "UPDATE", good_pod(), "resize");
+  good["request"]["options"] = json::object();
+  good["request"]["userInfo"] = {
+      {"username", "jane"}, {"uid", "7"}, {"groups", {"g"}}, {"extra", json::object()}};
+  ASSERT_EQ(ask(good).status, 200);
+  // `key` of the object at `pointer` once more, before or after itself.
+  const auto doubled = [&](const json::json_pointer& pointer, const std::string& key,
+                           const std::string& value, bool first) {
+    json body = good;
+    json& object = body[pointer];
+    const std::string other = "\"" + key + "\":" + value;
+    std::string text = object.dump();
+    text.insert(first ? 1 : text.size() - 1, first ? other + "," : "," + other);
+    object = "THE OBJECT";
+    std::string out = body.dump();
+    return out.replace(out.find("\"THE OBJECT\""), 12, text);
+  };
+  int tried = 0;
+  for (const char* pointer : {"/request", "/request/userInfo", "/request/resource"}) {
+    const json::json_pointer at(pointer);
+    for (const auto& [key, value] : good[at].items()) {
+      for (const std::string& other : {value.dump(), std::string("null"), std::string("[]")}) {
+        for (const bool first : {true, false}) {
+          const Outcome outcome = ask_text(doubled(at, key, other, first));
+          EXPECT_EQ(outcome.status, 400) << pointer << "/" << key << ": " << outcome.body;
+          EXPECT_THAT(outcome.body, HasSubstr("." + key + " is there twice"));
+          ++tried;
+        }
+      }
+    }
+  }
+  EXPECT_EQ(tried, 6 * (15 + 4 + 3));
+  // However it is spelt; and what nobody reads may be there as often as it likes.
+  const json::json_pointer request("/request");
+  EXPECT_EQ(ask_text(doubled(request, "\\u0075id", "\"x\"", false)).status, 400);
+  std::string unread = doubled(request, "later", "1", false);
+  unread.insert(unread.find("\"later\""), "\"later\":2,");
+  EXPECT_EQ(ask_text(unread).status, 200);
+}
+
 TEST(Review, ATruncatedReviewIsABadRequestWhereverItEnds) {
   const std::string text = envelope(good_pod()).dump();
   for (std::size_t length = 0; length < text.size(); length += 7) {
@@ -154,13 +197,16 @@ TEST(Review, WhatIsNotUnderstoodIsDenied) {
     const char* says;
   } cases[] = {
       {"deployments", with("/request/resource/resource", "deployments"), "deployments"},
-      {"pods of another group", with("/request/resource/group", "metrics.k8s.io"), "only pods"},
+      {"pods of another group", with("/request/resource/group", "metrics.k8s.io"),
+       "is not judged here"},
       {"no resource", with("/request/resource", nullptr), "names no resource"},
-      {"resource as text", with("/request/resource", "pods"), "only pods"},
+      {"a group that moves the cursor", with("/request/resource/group", "a\u202e\u001b[2J"),
+       "pods of a??[2J is not judged here"},
+      {"resource as text", with("/request/resource", "pods"), "is not judged here"},
       {"an endless resource", with("/request/resource/resource", std::string(1 << 20, 'r')),
-       "only pods"},
-      {"pods/exec", with("/request/subResource", "exec"), "pods/exec"},
-      {"pods/status", with("/request/subResource", "status"), "pods/status"},
+       "is not judged here"},
+      {"pods/exec", with("/request/subResource", "exec"), "the operation \"CREATE\""},
+      {"pods/status", with("/request/subResource", "status"), "the operation \"CREATE\""},
       {"an endless subresource", with("/request/subResource", std::string(1 << 20, 's')),
        "is not judged here"},
       {"a broken code point at the cut",
@@ -271,8 +317,11 @@ TEST(Review, ValuesAreShownAsJsonAndOnlyBegunWhereTheyAreLong) {
     json pod = good_pod();
     pod["spec"]["hostPID"] = value;
     const json response = response_of(ask(envelope(pod)));
+    std::string shown = value.dump();
+    if (const auto at = shown.find('\x7f'); at != std::string::npos)
+      shown.replace(at, 1, "\\u007f");
     EXPECT_THAT(response["status"]["details"]["causes"][0].value("message", ""),
-                HasSubstr("] is " + value.dump() + ": "));
+                HasSubstr("] is " + shown + ": "));
   }
   json deep = 1;
   for (int i = 0; i < 100; ++i)

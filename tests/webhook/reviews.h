@@ -11,6 +11,7 @@
 #include <webhook/review.h>
 
 #include "policy/fixture.h"
+#include "webhook/fake_view.h"
 
 namespace palisade::webhook::testing {
 
@@ -25,18 +26,19 @@ inline json envelope(const json& pod, const std::string& operation = "CREATE",
                      const json& old_pod = nullptr, const std::string& subresource = "") {
   const json kind = {{"group", ""}, {"version", "v1"}, {"kind", "Pod"}};
   const json resource = {{"group", ""}, {"version", "v1"}, {"resource", "pods"}};
-  json request = {{"uid", kUid},
-                  {"kind", kind},
-                  {"resource", resource},
-                  {"requestKind", kind},
-                  {"requestResource", resource},
-                  {"name", "fix-login-agent"},
-                  {"namespace", "team-a"},
-                  {"operation", operation},
-                  {"userInfo", {{"username", "somebody"}}},
-                  {"object", pod},
-                  {"oldObject", old_pod},
-                  {"dryRun", false}};
+  json request = {
+      {"uid", kUid},
+      {"kind", kind},
+      {"resource", resource},
+      {"requestKind", kind},
+      {"requestResource", resource},
+      {"name", "fix-login-agent"},
+      {"namespace", "team-a"},
+      {"operation", operation},
+      {"userInfo", {{"username", "system:serviceaccount:palisade-system:palisade-operator"}}},
+      {"object", pod},
+      {"oldObject", old_pod},
+      {"dryRun", false}};
   if (!subresource.empty()) {
     request["subResource"] = subresource;
     request["requestSubResource"] = subresource;
@@ -111,15 +113,24 @@ inline const std::vector<Weakened>& weakened_pods() {
   return kPods;
 }
 
-inline ModeLookup always(Mode mode) {
-  return [mode](std::string_view) { return mode; };
+// Of every review that is asked here, unless the test says otherwise: 2026-01-01.
+inline constexpr std::int64_t kNow = 1'767'225'600;
+
+inline Outcome ask_text(std::string_view body, const ClusterView& cluster) {
+  return review(body, cluster, kNow);
 }
 
-inline Outcome ask_text(std::string_view body, const ModeLookup& mode = always(Mode::kAgents)) {
-  return review(body, {}, mode);
+inline Outcome ask_text(std::string_view body, Mode mode = Mode::kAgents) {
+  FakeView cluster;
+  cluster.guarded.mode = mode;
+  return ask_text(body, cluster);
 }
 
-inline Outcome ask(const json& body, const ModeLookup& mode = always(Mode::kAgents)) {
+inline Outcome ask(const json& body, const ClusterView& cluster) {
+  return ask_text(body.dump(), cluster);
+}
+
+inline Outcome ask(const json& body, Mode mode = Mode::kAgents) {
   return ask_text(body.dump(), mode);
 }
 

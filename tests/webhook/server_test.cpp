@@ -1,5 +1,6 @@
 // The reviewer behind the real TLS server: whatever a peer sends, the next good review is answered.
 #include <atomic>
+#include <map>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -8,6 +9,7 @@
 #include <prometheus/text_serializer.h>
 #include <spdlog/spdlog.h>
 
+#include <policy/guards.h>
 #include <webhook/certificates.h>
 #include <webhook/server.h>
 
@@ -81,7 +83,12 @@ class Server : public ::testing::Test {
   std::string metrics() { return prometheus::TextSerializer().Serialize(registry_.Collect()); }
 
   prometheus::Registry registry_;
-  Reviewer reviewer_{{}, [](std::string_view) { return Mode::kAgents; }, registry_};
+  FakeView cluster_;
+  Reviewer reviewer_{[this](const kube::HttpRequest&, const auto& use) {
+                       use(cluster_);
+                       return false;
+                     },
+                     registry_};
   std::unique_ptr<kube::HttpServer> server_;
 };
 
@@ -96,7 +103,7 @@ TEST_F(Server, AnswersEveryRequestWithTheRightStatus) {
       {"PUT", head("PUT", "/validate", "application/json", review.size()) + review, 405},
       {"DELETE", head("DELETE", "/validate", "", 0), 405},
       {"the root", post(review, "application/json", "/"), 404},
-      {"another path", post(review, "application/json", "/mutate"), 404},
+      {"another path", post(review, "application/json", "/other"), 404},
       {"a longer path", post(review, "application/json", "/validate/x"), 404},
       {"a way out", post(review, "application/json", "/validate/../validate"), 404},
       {"no type", post(review, ""), 415},
@@ -263,9 +270,102 @@ TEST_F(Server, CountsWhatItAnswered) {
   EXPECT_THAT(text, HasSubstr(R"(reviews_total{operation="CREATE",verdict="denied"} 1)"));
   EXPECT_THAT(text, HasSubstr(R"(reviews_total{operation="DELETE",verdict="denied"} 1)"));
   EXPECT_THAT(text, HasSubstr(R"(reviews_total{operation="unknown",verdict="malformed"} 1)"));
-  EXPECT_THAT(text, HasSubstr(R"(denied_controls_total{control="not-privileged"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(controls_total{action="enforce",control="not-privileged"} 1)"));
+  // Guards are counted beside the controls, from the start.
+  for (const policy::Control& guard : policy::guards()) {
+    for (const char* action : {"enforce", "warn", "audit"}) {
+      EXPECT_THAT(text, HasSubstr("controls_total{action=\"" + std::string(action) +
+                                  "\",control=\"" + std::string(guard.id) + "\"} 0"));
+    }
+  }
   EXPECT_THAT(text, HasSubstr("palisade_webhook_in_flight 0"));
   EXPECT_THAT(text, HasSubstr("review_duration_seconds_count 5"));
+}
+
+TEST_F(Server, CountsWhatBecameOfAFindingInEachMode) {
+  const struct {
+    const char* mode;
+    const char* verdict;
+    Action action;
+  } cases[] = {{"enforce", "denied", Action::kEnforce},
+               {"warn", "allowed", Action::kWarn},
+               {"audit", "allowed", Action::kAudit}};
+  std::map<std::string, int> verdicts;
+  for (const auto& c : cases) {
+    cluster_.guarded.action = c.action;
+    raw::Client client(port(), true);
+    client.write(weak_review());
+    ASSERT_TRUE(client.reply()) << c.mode;
+    ++verdicts[c.verdict];
+    const std::string text = metrics();
+    for (const auto& other : cases) {
+      const std::string counted = std::string("palisade_webhook_controls_total{action=\"") +
+                                  other.mode + "\",control=\"not-privileged\"} ";
+      EXPECT_THAT(text, HasSubstr(counted + (other.action <= c.action ? "1" : "0"))) << c.mode;
+    }
+    for (const auto& [verdict, count] : verdicts) {
+      EXPECT_THAT(text, HasSubstr("reviews_total{operation=\"CREATE\",verdict=\"" + verdict +
+                                  "\"} " + std::to_string(count)))
+          << c.mode;
+    }
+  }
+}
+
+// One that let something in; not one that would have, or that did not suffice.
+TEST_F(Server, CountsAnExceptionWhereItIsUsed) {
+  auto exception = std::make_shared<policy::HardeningException>();
+  exception->name = "legacy";
+  exception->namespaces = {"team-a"};
+  exception->controls = {"not-privileged"};
+  exception->expires = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now() + 1h);
+  cluster_.guarded.exceptions = {exception};
+  prometheus::Registry registry;
+  int events = 0;
+  Reviewer reviewer(
+      [this](const kube::HttpRequest&, const auto& use) {
+        use(cluster_);
+        return false;
+      },
+      registry,
+      [&](const ExceptionUse& use, std::string_view) {
+        EXPECT_EQ(use.exception->name, "legacy");
+        ++events;
+      });
+  json weak = good_pod();
+  weak["spec"]["containers"][0]["securityContext"]["privileged"] = true;
+  json weaker = weak;
+  weaker["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = false;
+  const struct {
+    const char* name;
+    json pod;
+    bool dry_run;
+    bool allowed;
+    int used;
+  } cases[] = {
+      {"dry run", weak, true, true, 0},
+      {"denied for another control", weaker, false, false, 0},
+      {"nothing to except", good_pod(), false, true, 0},
+      {"used", weak, false, true, 1},
+      {"used again", weak, false, true, 2},
+  };
+  for (const auto& c : cases) {
+    json body = envelope(c.pod);
+    body["request"]["dryRun"] = c.dry_run;
+    kube::HttpRequest request;
+    request.method = "POST";
+    request.target = "/validate";
+    request.content_type = "application/json";
+    const std::string text = body.dump();
+    request.body = text;
+    const kube::HttpResponse response = reviewer.answer(request);
+    const json answer = json::parse(response.body, nullptr, false);
+    ASSERT_TRUE(answer.is_object()) << c.name;
+    EXPECT_EQ(answer["response"]["allowed"], c.allowed) << c.name << ": " << response.body;
+    EXPECT_EQ(events, c.used) << c.name;
+    EXPECT_THAT(prometheus::TextSerializer().Serialize(registry.Collect()),
+                HasSubstr("palisade_webhook_exceptions_total " + std::to_string(c.used)))
+        << c.name;
+  }
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // The real program in front of a real API server: what a user and an administrator meet.
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -6,6 +7,7 @@
 #include <kube/envtest.h>
 #include <webhook/certificates.h>
 
+#include "definitions.h"
 #include "webhook/program.h"
 #include "webhook/reviews.h"
 
@@ -30,11 +32,9 @@ json webhook_configuration(const std::string& name, std::uint16_t port) {
              {"matchPolicy", "Equivalent"},
              {"timeoutSeconds", 5},
              {"clientConfig", {{"url", "https://127.0.0.1:" + std::to_string(port) + "/validate"}}},
-             {"namespaceSelector",
-              {{"matchExpressions",
-                {{{"key", "kubernetes.io/metadata.name"},
-                  {"operator", "NotIn"},
-                  {"values", {"kube-system", "palisade-system"}}}}}}},
+             {"matchConditions",
+              {{{"name", "not-exempt"},
+                {"expression", "!(request.namespace in ['kube-system', 'palisade-system'])"}}}},
              {"rules",
               {{{"apiGroups", {""}},
                 {"apiVersions", {"v1"}},
@@ -44,6 +44,14 @@ json webhook_configuration(const std::string& name, std::uint16_t port) {
                 {"apiVersions", {"v1"}},
                 {"resources", {"pods/ephemeralcontainers", "pods/resize"}},
                 {"operations", {"UPDATE"}}}}}}}}};
+}
+
+// The good pod as somebody makes it by hand: nobody but the operator makes a workspace's.
+json by_hand() {
+  json pod = good_pod();
+  pod["metadata"].erase("ownerReferences");
+  pod["metadata"]["labels"].erase("palisade.dev/workspace");
+  return pod;
 }
 
 json name_space(const std::string& name, const std::string& enforce = "") {
@@ -61,10 +69,14 @@ class WebhookIntegration : public ::testing::Test {
     client_ = kube::Client::connect(env_->config(), kube::Client::TransportKind::kBeast);
     options_.kubeconfig = env_->kubeconfig_path();
     options_.log = fs::path(env_->kubeconfig_path()).parent_path() / "webhook.log";
+    const auto installed =
+        install_definitions(*env_, {"agentworkspaces", "agentpolicies", "hardeningexceptions"});
+    ASSERT_TRUE(installed) << installed.error().text();
     for (const char* name : {"palisade-system", "team-a"}) {
       const auto made = client_->create(resources::kNamespaces, "", name_space(name));
       ASSERT_TRUE(made) << made.error().text();
     }
+    close_network("team-a");
     const auto configured =
         client_->create(resources::kValidatingWebhookConfigurations, "",
                         webhook_configuration("palisade-webhook", options_.port));
@@ -81,6 +93,12 @@ class WebhookIntegration : public ::testing::Test {
   static void start() {
     webhook_ = std::make_unique<Webhook>(options_);
     ASSERT_TRUE(webhook_->becomes_ready()) << webhook_->log();
+  }
+
+  // An Aider pod needs a NetworkPolicy that closes it in.
+  static void close_network(const std::string& ns) {
+    const auto made = client_->create(resources::kNetworkPolicies, ns, deny_all(ns));
+    ASSERT_TRUE(made) << made.error().text();
   }
 
   // Under a name of its own.
@@ -145,7 +163,7 @@ TEST_F(WebhookIntegration, TakesNoMoreThanItsMemoryBears) {
 }
 
 TEST_F(WebhookIntegration, GoodPodsAndOthersPass) {
-  const std::string name = must_create(good_pod());
+  const std::string name = must_create(by_hand());
   must_create(nginx_pod());
   json privileged = nginx_pod();
   privileged["spec"]["containers"][0]["securityContext"] = {{"privileged", true}};
@@ -158,7 +176,7 @@ TEST_F(WebhookIntegration, GoodPodsAndOthersPass) {
 
 TEST_F(WebhookIntegration, WeakenedPodsAreRefusedWithTheReason) {
   for (const Weakened& weak : weakened_pods()) {
-    json pod = changed(good_pod(), weak.change);
+    json pod = changed(by_hand(), weak.change);
     // What the API server itself does not let stand beside the weakness.
     if (weak.control == "not-privileged")
       pod["spec"]["containers"][0]["securityContext"].erase("allowPrivilegeEscalation");
@@ -174,19 +192,24 @@ TEST_F(WebhookIntegration, WeakenedPodsAreRefusedWithTheReason) {
   }
 }
 
-TEST_F(WebhookIntegration, TakingTheLabelOffChangesNothing) {
-  const std::string name = must_create(good_pod());
-  const auto patched =
-      client_->patch(resources::kPods, "team-a", name, kube::PatchType::kMerge,
-                     {{"metadata", {{"labels", nullptr}, {"ownerReferences", nullptr}}}});
-  EXPECT_TRUE(patched) << patched.error().text();
-  const json weak = {
-      {"spec", {{"ephemeralContainers", {{{"name", "x"}, {"image", "x"}, {"command", {"sh"}}}}}}}};
-  expect_refused(patch_pod(name, "ephemeralcontainers", weak), "[drop-all-capabilities]");
+TEST_F(WebhookIntegration, TheLabelStaysOn) {
+  const std::string name = must_create(by_hand());
+  for (const char* subresource : {"", "ephemeralcontainers"}) {
+    const auto patched = client_->patch(
+        resources::kPods, "team-a", name, kube::PatchType::kMerge,
+        {{"metadata", {{"labels", {{"palisade.dev/agent", nullptr}}}}}}, subresource);
+    if (patched) {  // what a subresource does not write it does not write without Palisade either
+      EXPECT_TRUE(patched->at("metadata").at("labels").contains("palisade.dev/agent"))
+          << subresource;
+      EXPECT_STRNE(subresource, "");
+    } else {
+      expect_refused(patched, "[agent-identity]");
+    }
+  }
 }
 
 TEST_F(WebhookIntegration, EphemeralContainersAreJudged) {
-  const std::string name = must_create(good_pod());
+  const std::string name = must_create(by_hand());
   const auto add = [&](const std::string& container, const json& security) {
     return patch_pod(name, "ephemeralcontainers",
                      {{"spec",
@@ -207,7 +230,7 @@ TEST_F(WebhookIntegration, EphemeralContainersAreJudged) {
 }
 
 TEST_F(WebhookIntegration, ResizesStayWithinBounds) {
-  const std::string name = must_create(good_pod());
+  const std::string name = must_create(by_hand());
   const auto resize = [&](const json& limits) {
     return patch_pod(
         name, "resize",
@@ -228,8 +251,9 @@ TEST_F(WebhookIntegration, NamespacesChooseTheirMode) {
   // At once: the watch may not have told of them yet.
   expect_refused(create(nginx_pod(), "guard-all"), "the namespace enforces all pods");
   expect_refused(create(nginx_pod(), "guard-typo"), "the namespace enforces all pods");
-  must_create(good_pod(), "guard-all");
-  json weak = good_pod();
+  close_network("guard-all");
+  must_create(by_hand(), "guard-all");
+  json weak = by_hand();
   weak["spec"]["hostPID"] = true;
   weak["spec"].erase("hostUsers");
   expect_refused(create(weak), "[no-host-namespaces]");
@@ -253,12 +277,12 @@ TEST_F(WebhookIntegration, PutsTheCaBundleRightWhenSomeoneTakesItAway) {
   ASSERT_EQ(emptied->at("webhooks").at(0).at("clientConfig").value("caBundle", ""), "");
   EXPECT_TRUE(eventually([&] { return ca_bundle() == right; }));
   // The API server calls it again, with the same certificate.
-  EXPECT_TRUE(eventually([&] { return create(good_pod()).has_value(); }));
+  EXPECT_TRUE(eventually([&] { return create(by_hand()).has_value(); }));
 }
 
 TEST_F(WebhookIntegration, NothingPassesWhileItIsAway) {
   EXPECT_EQ(webhook_->end(), "exit status 0") << webhook_->log();
-  for (const json& pod : {good_pod(), nginx_pod()}) {
+  for (const json& pod : {by_hand(), nginx_pod()}) {
     const auto refused = create(pod);
     ASSERT_FALSE(refused);
     EXPECT_THAT(refused.error().message, HasSubstr("failed calling webhook"))
@@ -269,15 +293,15 @@ TEST_F(WebhookIntegration, NothingPassesWhileItIsAway) {
   start();
   // It takes its certificate up again.
   EXPECT_EQ(ca_bundle(), trusted);
-  EXPECT_TRUE(eventually([&] { return create(good_pod()).has_value(); }));
-  expect_refused(create(changed(good_pod(), weakened_pods()[1].change)), "[non-zero-ids]");
+  EXPECT_TRUE(eventually([&] { return create(by_hand()).has_value(); }));
+  expect_refused(create(changed(by_hand(), weakened_pods()[1].change)), "[non-zero-ids]");
 }
 
 TEST_F(WebhookIntegration, ReplicasThatStartTogetherAgreeOnOneCertificate) {
   // A configuration of their own that no review matches.
   json configuration = webhook_configuration("replicas", 1);
-  configuration["webhooks"][0]["namespaceSelector"] = {
-      {"matchLabels", {{"palisade.dev/no-such-label", "x"}}}};
+  configuration["webhooks"][0]["matchConditions"] = {
+      {{"name", "nobody"}, {"expression", "request.namespace == 'no-such-namespace'"}}};
   const auto made = client_->create(resources::kValidatingWebhookConfigurations, "", configuration);
   ASSERT_TRUE(made) << made.error().text();
   std::vector<std::unique_ptr<Webhook>> replicas;
@@ -287,6 +311,7 @@ TEST_F(WebhookIntegration, ReplicasThatStartTogetherAgreeOnOneCertificate) {
     options.log = options_.log.parent_path() / ("replica-" + std::to_string(i) + ".log");
     options.secret = "replicas-tls";
     options.configuration = "replicas";
+    options.lease = "replicas";
     replicas.push_back(std::make_unique<Webhook>(options));
   }
   for (const auto& replica : replicas)

@@ -1,0 +1,56 @@
+// What the judges of Palisade's objects share: whose an object is, and how a refusal is made. Views
+// are into the review, as Request's.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <policy/guards.h>
+
+#include "judges/judge.h"
+
+namespace palisade::webhook {
+
+inline constexpr std::string_view kWorkspaceLabel = "palisade.dev/workspace";
+inline constexpr std::string_view kAgentLabel = "palisade.dev/agent";
+inline constexpr std::string_view kOwnPrefix = "palisade.dev/";  // of labels and annotations
+// The operator's names for what a workspace owns: Pod, ServiceAccount, ConfigMap, NetworkPolicy.
+inline constexpr std::string_view kAgentSuffix = "-agent";
+
+// A reference of metadata.ownerReferences to an AgentWorkspace.
+struct WorkspaceOwner {
+  std::string_view name;
+  std::string_view uid;
+  std::size_t index = 0;
+  bool operator==(const WorkspaceOwner& other) const {
+    return name == other.name && uid == other.uid;
+  }
+};
+[[nodiscard]] std::vector<WorkspaceOwner> workspace_owners(const simdjson::dom::element& object);
+
+using Texts = std::vector<std::pair<std::string_view, std::string_view>>;
+// metadata.labels or metadata.annotations; null values are empty, as Kubernetes reads them.
+[[nodiscard]] Texts metadata_texts(const simdjson::dom::element& object, std::string_view field);
+[[nodiscard]] std::optional<std::string_view> find_text(const Texts& texts, std::string_view key);
+
+// metadata.labels["palisade.dev/workspace"]
+[[nodiscard]] std::string path_of(std::string_view field, std::string_view key);
+// A value as a finding shows it: quoted and clipped, or "(absent)".
+[[nodiscard]] std::string shown(std::optional<std::string_view> value);
+
+[[nodiscard]] bool by_operator(const Request& request, const ClusterView& cluster);
+[[nodiscard]] bool by_administrator(const Request& request, const ClusterView& cluster);
+
+// Whether what a workspace owns is guarded: it lives, or its pod still does. Neither a namesake
+// that was made later, nor a workspace on its way out whose pod is gone, holds up the deletion of
+// what is left of it.
+[[nodiscard]] Lookup<bool> guarded(const ClusterView& cluster, std::string_view ns,
+                                   std::string_view name, std::string_view uid);
+
+// "fix-login" of "fix-login-agent" where the name ends so; else "".
+[[nodiscard]] std::string_view workspace_of_agent_object(std::string_view name);
+
+}  // namespace palisade::webhook
