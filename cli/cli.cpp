@@ -1,104 +1,107 @@
 #include <algorithm>
+#include <memory>
 #include <ostream>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <cli/cli.h>
-#include <policy/policy.h>
 
-#include "check.h"
+#include "commands.h"
+#include "complete.h"
 #include "controls_doc.h"
 
 namespace palisade::cli {
 namespace {
 
-constexpr const char* kCheckFooter = R"(
-Reads YAML and JSON, also several documents and Lists in one file. Pods and the pod templates of
-Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs and
-PodTemplates are checked; other objects are skipped and counted.
-
-Examples:
-  palisade check -f pod.yaml
-  helm template my-release ./chart | palisade check -f -
-  kubectl get pods -n team-a -o yaml | palisade check -f - --all -o json
-  palisade check -f pod.yaml --settings policy.json --skip user-namespace
-
-Exit status: 0 compliant, 1 findings, 2 unreadable input (said as file:line:column).)";
-
 constexpr const char* kFooter = R"(
 Examples:
-  palisade check -f pod.yaml
-  palisade controls -o markdown
+  palisade create --repo URL -m "..."     # set an agent to work
+  palisade list -A                        # workspaces and where they are
+  palisade status fix-login               # one of them, and why it is not ready
+  palisade check deploy/                  # manifests
+  palisade check --live -n team-a         # what a cluster holds
+  palisade explain run-as-non-root
+  palisade scan                           # what runs and would be rejected
+  palisade doctor                         # what weakens or goes round the guard
+  palisade audit fix-login                # what a session ran and what was refused
 
-`palisade check --help` says more.)";
-
-// CLI11 calls it with each --skip.
-std::string known_control(const std::string& id) {
-  if (policy::find_control(id) != nullptr) return {};
-  return "there is no control \"" + id + "\" (palisade controls lists them)";
-}
+`palisade COMMAND --help` says more.)";
 
 }  // namespace
+
+Command add_controls(CLI::App& parent) {
+  auto format = std::make_shared<std::string>("text");
+  CLI::App* app = parent.add_subcommand("controls", "Print the control table");
+  app->add_option("-o,--output", *format, "text, markdown or json")
+      ->check(CLI::IsMember({"text", "markdown", "json"}))
+      ->type_name("FORMAT");
+  return {app, [format](const Streams& streams) {
+            streams.out << (*format == "json"       ? controls_json()
+                            : *format == "markdown" ? controls_markdown()
+                                                    : controls_text());
+            return kCompliant;
+          }};
+}
+
+Command add_version(CLI::App& parent) {
+  CLI::App* app = parent.add_subcommand("version", "Print the version");
+  return {app, [](const Streams& streams) {
+            streams.out << "palisade " << PALISADE_VERSION << '\n';
+            return kCompliant;
+          }};
+}
+
+Command add_completion(CLI::App& parent) {
+  auto shell = std::make_shared<std::string>();
+  CLI::App* app = parent.add_subcommand("completion", "Print the completion for a shell");
+  app->footer(R"(
+Offers commands, options and their values, and the cluster's workspaces and namespaces.
+
+Examples:
+  source <(palisade completion bash)      # in ~/.bashrc
+  source <(palisade completion zsh)       # in ~/.zshrc
+  palisade completion fish | source       # in ~/.config/fish/config.fish)");
+  app->add_option("SHELL", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  return {app, [shell](const Streams& streams) {
+            streams.out << completion_script(*shell);
+            return kCompliant;
+          }};
+}
 
 int run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
         std::ostream& err) {
   CLI::App app("Palisade: hardened pods for the Aider coding agent", "palisade");
   app.require_subcommand(1);
   app.footer(kFooter);
+  // In the order of the help.
+  std::vector<Command> commands;
+  for (const auto add :
+       {add_create,      add_list,     add_status, add_attach,     add_logs,   add_diff,
+        add_approve,     add_suspend,  add_resume, add_delete,     add_check,  add_explain,
+        add_test,        add_scan,     add_doctor, add_audit,      add_report, add_ui,
+        add_permissions, add_controls, add_render, add_completion, add_version})
+    commands.push_back(add(app));
 
-  CheckOptions options;
-  std::string check_format = "text";
-  CLI::App* check_command = app.add_subcommand("check", "Check manifests against the policy");
-  check_command->footer(kCheckFooter);
-  check_command->add_option("-f,--filename", options.files, "A manifest; - is standard input")
-      ->required()
-      ->type_name("FILE")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  check_command->add_option("--settings", options.settings_file, "Policy settings, JSON or YAML")
-      ->type_name("FILE");
-  check_command->add_flag("--all", options.all, "Check every pod, not only Aider pods");
-  check_command->add_option("--skip", options.skip, "Leave a control out (may be given again)")
-      ->type_name("CONTROL")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->check(CLI::Validator(known_control, ""));
-  check_command->add_option("-o,--output", check_format, "text or json")
-      ->check(CLI::IsMember({"text", "json"}))
-      ->type_name("FORMAT");
-
-  std::string controls_format = "text";
-  CLI::App* controls_command = app.add_subcommand("controls", "Print the control table");
-  controls_command->add_option("-o,--output", controls_format, "text, markdown or json")
-      ->check(CLI::IsMember({"text", "markdown", "json"}))
-      ->type_name("FORMAT");
-
-  CLI::App* version_command = app.add_subcommand("version", "Print the version");
-
+  // What the scripts of `palisade completion` ask: not for people, so not in the help.
+  if (!arguments.empty() && arguments.front() == "__complete") {
+    arguments.erase(arguments.begin());
+    for (const std::string& one : complete(app, arguments, names_of_the_cluster()))
+      out << one << '\n';
+    return kCompliant;
+  }
   try {
     std::ranges::reverse(arguments);  // as CLI11 takes them
     app.parse(arguments);
   } catch (const CLI::ParseError& error) {
     return app.exit(error, out, err) == 0 ? kCompliant : kUnreadable;
   }
-
-  if (check_command->parsed()) {
-    if (std::ranges::count(options.files, "-") + (options.settings_file == "-" ? 1 : 0) > 1) {
-      err << "standard input (-) can be read only once\n";
-      return kUnreadable;
-    }
-    options.as_json = check_format == "json";
-    return check(options, in, out, err);
+  for (const Command& command : commands) {
+    if (command.app->parsed()) return command.run({in, out, err});
   }
-  if (controls_command->parsed()) {
-    out << (controls_format == "json"       ? controls_json()
-            : controls_format == "markdown" ? controls_markdown()
-                                            : controls_text());
-    return kCompliant;
-  }
-  if (version_command->parsed()) out << "palisade " << PALISADE_VERSION << '\n';
-  return kCompliant;
+  return kUnreadable;  // never: a command is required
 }
 
 }  // namespace palisade::cli

@@ -10,6 +10,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <policy/json_text.h>
+
 #include "yaml_json.h"
 #include "yaml_scalar.h"
 
@@ -49,9 +51,11 @@ class CountingIterator {
 
 class Handler : public nlohmann::json_sax<json> {
  public:
-  explicit Handler(const std::size_t& taken) : taken_(taken) {}
+  // `text` begins where `taken` is 0.
+  Handler(std::string_view text, const std::size_t& taken) : text_(text), taken_(taken) {}
 
   std::string json_text;
+  Places places;        // columns are offsets, lines are not known yet
   std::string problem;  // and where it is:
   std::size_t problem_at = 0;
 
@@ -66,8 +70,8 @@ class Handler : public nlohmann::json_sax<json> {
     return scalar(source);
   }
   bool string(string_t& value) override {
-    if (!begin_value()) return false;
-    append_json_string(json_text, value);
+    if (!begin_value(string_began())) return false;
+    policy::append_json(json_text, value);
     return true;
   }
   bool binary(binary_t& /*value*/) override { return refuse("binary values are not JSON"); }
@@ -82,8 +86,9 @@ class Handler : public nlohmann::json_sax<json> {
     }
     if (level.any) json_text += ',';
     level.any = true;
-    append_json_string(json_text, value);
+    policy::append_json(json_text, value);
     json_text += ':';
+    pending_ = places.add_member(level.place, value, {0, string_began()});
     after_key_ = true;
     return true;
   }
@@ -100,6 +105,7 @@ class Handler : public nlohmann::json_sax<json> {
 
  private:
   struct Level {
+    Places::Id place = Places::kRoot;
     bool any = false;
     std::set<std::string> keys;
   };
@@ -109,7 +115,8 @@ class Handler : public nlohmann::json_sax<json> {
     problem_at = taken_;
     return false;
   }
-  bool begin_value() {
+  // `began` is the value's offset.
+  bool begin_value(std::size_t began) {
     if (++values_ > kMaxValues) {
       return refuse("the document has more than " + std::to_string(kMaxValues) + " values");
     }
@@ -118,11 +125,26 @@ class Handler : public nlohmann::json_sax<json> {
     } else if (!levels_.empty()) {
       if (levels_.back().any) json_text += ',';
       levels_.back().any = true;
+      pending_ = places.add_item(levels_.back().place, {0, began});
     }
     return true;
   }
+  // The offset of the string whose closing quote was read last.
+  [[nodiscard]] std::size_t string_began() const {
+    std::size_t at = taken_ - 1;
+    while (at > 0) {
+      at = text_.rfind('"', at - 1);
+      if (at == std::string_view::npos) return 0;
+      std::size_t slashes = 0;
+      while (slashes < at && text_[at - slashes - 1] == '\\')
+        ++slashes;
+      if (slashes % 2 == 0) break;
+    }
+    return at;
+  }
   bool scalar(std::string_view text) {
-    if (!begin_value()) return false;
+    // Its last byte, or the one behind it: a number ends where something else begins.
+    if (!begin_value(taken_ - std::min(taken_, text.size()))) return false;
     json_text += text;
     return true;
   }
@@ -130,9 +152,9 @@ class Handler : public nlohmann::json_sax<json> {
     if (levels_.size() >= kMaxDepth) {
       return refuse("the document is nested deeper than " + std::to_string(kMaxDepth) + " levels");
     }
-    if (!begin_value()) return false;
+    if (!begin_value(taken_ - 1)) return false;
     json_text += bracket;
-    levels_.emplace_back();
+    levels_.emplace_back().place = pending_;
     return true;
   }
   bool close(char bracket) {
@@ -141,7 +163,9 @@ class Handler : public nlohmann::json_sax<json> {
     return true;
   }
 
+  std::string_view text_;
   const std::size_t& taken_;
+  Places::Id pending_ = Places::kRoot;  // of the value that comes next
   std::vector<Level> levels_;
   std::size_t values_ = 0;
   bool after_key_ = false;
@@ -162,11 +186,32 @@ ReadError error_at(std::string_view text, std::size_t offset, std::string messag
   return error;
 }
 
+// Offsets behind `from`, which is in `line`, to lines and columns. Values are in the text's order.
+void resolve(Places& places, std::string_view text, std::size_t from, std::size_t line) {
+  const auto start = text.rfind('\n', from);
+  std::size_t at = start == std::string_view::npos ? 0 : start + 1;  // of the column's beginning
+  std::uint32_t column = 1;
+  auto row = static_cast<std::uint32_t>(line);
+  places.change_all([&](std::uint32_t& out_line, std::uint32_t& out_column) {
+    for (const std::size_t end = from + out_column; at < end; ++at) {
+      if (text[at] == '\n') {
+        ++row;
+        column = 1;
+      } else if ((static_cast<unsigned char>(text[at]) & 0xC0U) != 0x80U) {
+        ++column;
+      }
+    }
+    out_line = row;
+    out_column = column;
+  });
+}
+
 }  // namespace
 
 std::expected<std::vector<Document>, ReadError> read_json(std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   std::vector<Document> out;
-  std::size_t from = 0;
+  std::size_t from = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
   std::size_t line = 1;
   for (;;) {
     while (from < text.size() &&
@@ -179,7 +224,7 @@ std::expected<std::vector<Document>, ReadError> read_json(std::string_view text)
       return std::unexpected(error_at(text, from + 1, "an object or a list must begin here"));
     }
     std::size_t taken = 0;
-    Handler handler(taken);
+    Handler handler(text.substr(from), taken);
     const char* const end = text.data() + text.size();
     const bool good =
         json::sax_parse(CountingIterator(text.data() + from, &taken), CountingIterator(end, &taken),
@@ -187,7 +232,10 @@ std::expected<std::vector<Document>, ReadError> read_json(std::string_view text)
     if (!good) {
       return std::unexpected(error_at(text, from + handler.problem_at, handler.problem));
     }
-    if (handler.json_text != "null") out.push_back({line, std::move(handler.json_text)});
+    if (handler.json_text != "null") {
+      resolve(handler.places, text, from, line);
+      out.push_back({line, std::move(handler.json_text), std::move(handler.places)});
+    }
     for (const char c : text.substr(from, taken)) {
       if (c == '\n') ++line;
     }

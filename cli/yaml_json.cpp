@@ -13,6 +13,8 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <policy/json_text.h>
+
 #include "yaml_scalar.h"
 
 namespace palisade::cli {
@@ -58,6 +60,8 @@ class Builder : public YAML::EventHandler {
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
+    // yaml-cpp makes single bytes of some escapes, such as \N.
+    if (!simdjson::validate_utf8(value)) fail(mark, "this text has an escape that is no UTF-8");
     YamlNode& node = add(mark, anchor, NodeType::scalar);
     node.text = value;
     if (tag == "?" || tag.empty()) {
@@ -124,14 +128,29 @@ class Builder : public YAML::EventHandler {
   YAML::Mark start_;
 };
 
+std::size_t line_of(const YAML::Mark& mark) {
+  return static_cast<std::size_t>(std::max(mark.line, 0)) + 1;
+}
+
+std::size_t column_of(const YAML::Mark& mark) {
+  return static_cast<std::size_t>(std::max(mark.column, 0)) + 1;
+}
+
+Place place_of(const YAML::Mark& mark) {
+  return {line_of(mark), column_of(mark)};
+}
+
 // Writes a tree as JSON: aliases and merges expanded, keys unique.
 class Writer {
  public:
   explicit Writer(const std::vector<YamlNode>& nodes) : nodes_(nodes) {}
 
-  std::string write() {
-    value(0, 0);
-    return std::move(out_);
+  Document write() {
+    document_.line = line_of(nodes_.front().mark);
+    document_.places.set(Places::kRoot, place_of(nodes_.front().mark));
+    value(0, Places::kRoot, 0);
+    document_.json = std::move(out_);
+    return std::move(document_);
   }
 
  private:
@@ -156,7 +175,7 @@ class Writer {
     }
   }
 
-  void value(NodeId id, int depth) {
+  void value(NodeId id, Places::Id place, int depth) {
     const YamlNode& at = node(id);
     const YamlNode& found = target(id);
     count(at);
@@ -170,7 +189,7 @@ class Writer {
         bool first = true;
         for (const NodeId child : found.children) {
           if (!std::exchange(first, false)) out_ += ',';
-          value(child, depth + 1);
+          value(child, document_.places.add_item(place, place_of(node(child).mark)), depth + 1);
         }
         out_ += ']';
         break;
@@ -180,9 +199,10 @@ class Writer {
         bool first = true;
         for (const Entry& entry : entries(found, depth)) {
           if (!std::exchange(first, false)) out_ += ',';
-          append_json_string(out_, entry.key);
+          policy::append_json(out_, entry.key);
           out_ += ':';
-          value(entry.value, depth + 1);
+          value(entry.value, document_.places.add_member(place, entry.key, place_of(entry.mark)),
+                depth + 1);
         }
         out_ += '}';
         break;
@@ -262,17 +282,10 @@ class Writer {
   }
 
   const std::vector<YamlNode>& nodes_;
+  Document document_;
   std::string out_;
   std::size_t values_ = 0;
 };
-
-std::size_t line_of(const YAML::Mark& mark) {
-  return static_cast<std::size_t>(std::max(mark.line, 0)) + 1;
-}
-
-std::size_t column_of(const YAML::Mark& mark) {
-  return static_cast<std::size_t>(std::max(mark.column, 0)) + 1;
-}
 
 // The first place that is not UTF-8, or holds a NUL, if any.
 std::optional<ReadError> bad_text(std::string_view text) {
@@ -316,13 +329,20 @@ std::expected<std::vector<Document>, ReadError> read_yaml(std::string_view text)
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
     const std::vector<int> markers = marker_lines(text);
-    int last_line = -1;  // of the document before
+    int last_line = -1;   // of the document before
+    int nothing_at = -1;  // where the last document without a value was
     for (;;) {
       Builder builder;
       if (!parser.HandleNextDocument(builder)) break;
       if (builder.empty()) continue;
       const YamlNode& root = builder.nodes().front();
-      if (root.type == NodeType::scalar && root.scalar.type == ScalarType::null) continue;
+      if (root.type == NodeType::scalar && root.scalar.type == ScalarType::null) {
+        // Where no value can begin (", a") yaml-cpp reads nothing, again and again.
+        if (root.mark.pos == std::exchange(nothing_at, root.mark.pos)) {
+          fail(root.mark, "no value can begin here");
+        }
+        continue;
+      }
       // yaml-cpp takes whatever follows a document for another one; YAML wants a marker between.
       const auto marker = std::ranges::upper_bound(markers, last_line);
       if (last_line >= 0 && (marker == markers.end() || *marker > root.mark.line)) {
@@ -333,7 +353,7 @@ std::expected<std::vector<Document>, ReadError> read_yaml(std::string_view text)
         if (node.scalar.type == ScalarType::null && node.type == NodeType::scalar) continue;
         last_line = std::max(last_line, node.mark.line);
       }
-      out.push_back({line_of(root.mark), Writer(builder.nodes()).write()});
+      out.push_back(Writer(builder.nodes()).write());
     }
   } catch (const YAML::Exception& error) {
     return std::unexpected(ReadError{line_of(error.mark), column_of(error.mark), error.msg});

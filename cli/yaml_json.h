@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "places.h"
+
 namespace palisade::cli {
 
 inline constexpr std::size_t kMaxInput = 10U << 20U;  // bytes
@@ -21,10 +23,12 @@ inline constexpr int kMaxDepth = 100;
 inline constexpr std::size_t kMaxValues = 500'000;   // in a document, aliases expanded
 inline constexpr std::size_t kMaxJson = 64U << 20U;  // bytes of a document, aliases expanded
 
-// Where a document begins, and what it says, as one JSON value.
+// Where a document begins, what it says as one JSON value, and where in the text each value is.
+// Members stand where their key does; what an alias or `<<` brings in, where it is written.
 struct Document {
   std::size_t line = 1;
   std::string json;
+  Places places;
 };
 
 // Lines and columns count from 1.

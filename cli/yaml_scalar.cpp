@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <system_error>
 
+#include <policy/json_text.h>
+
 namespace palisade::cli {
 namespace {
 
@@ -118,28 +120,9 @@ std::optional<std::string> number(std::string_view text) {
 
 }  // namespace
 
-void append_json_string(std::string& out, std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  out += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20) {
-      out += "\\u00";
-      out += kHex[byte >> 4U];
-      out += kHex[byte & 0xFU];
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
 Scalar text_scalar(std::string_view text) {
   Scalar scalar;
-  append_json_string(scalar.json, text);
+  policy::append_json(scalar.json, text);
   return scalar;
 }
 

@@ -23,7 +23,4 @@ struct Scalar {
 
 [[nodiscard]] Scalar text_scalar(std::string_view text);
 
-// A text as a JSON string, quotes included.
-void append_json_string(std::string& out, std::string_view text);
-
 }  // namespace palisade::cli

@@ -1,14 +1,7 @@
 // The real program on real files: what it prints and what it exits with.
-#include <array>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <memory>
+#include <policy/guards.h>
 
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
+#include "cli/program.h"
 #include "policy/fixture.h"
 
 namespace palisade::cli {
@@ -16,56 +9,9 @@ namespace {
 
 using nlohmann::json;
 using policy::testing::good_pod;
+using testing::has;
 
-struct Result {
-  int status = -1;
-  std::string out;
-  std::string err;
-};
-
-class Check : public ::testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "palisade-check-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(folder_ / name, std::ios::binary) << text;
-    return (folder_ / name).string();
-  }
-
-  static std::string slurp(const std::filesystem::path& path) {
-    std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
-
-  // Runs the program in the test's folder; `input` is its standard input.
-  Result run(const std::string& arguments, const std::string& input = "") const {
-    write("stdin", input);
-    const std::string command =
-        "cd '" + folder_.string() + "' && '" PALISADE_PROGRAM "' " + arguments + " <stdin 2>stderr";
-    Result result;
-    std::FILE* pipe = ::popen(command.c_str(), "r");
-    if (pipe == nullptr) return result;
-    std::array<char, 4096> buffer{};
-    for (std::size_t n = 0; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
-      result.out.append(buffer.data(), n);
-    }
-    const int status = ::pclose(pipe);
-    if (WIFEXITED(status)) result.status = WEXITSTATUS(status);
-    result.err = slurp(folder_ / "stderr");
-    return result;
-  }
-
-  std::filesystem::path folder_;
-};
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+class Check : public testing::ProgramTest {};
 
 json bad_pod() {
   json pod = good_pod();
@@ -191,11 +137,9 @@ TEST_F(Check, UnreadableInputExitsWithTwoAndItsPlace) {
     EXPECT_TRUE(result.err.starts_with(item.place)) << item.text << " -> " << result.err;
     EXPECT_EQ(result.out, "") << item.text;
   }
-  for (const char* file : {"missing.yaml", "."}) {
-    const auto result = run("check -f " + std::string(file));
-    EXPECT_EQ(result.status, 2);
-    EXPECT_TRUE(result.err.starts_with(std::string(file) + ": cannot be ")) << result.err;
-  }
+  const auto missing = run("check -f missing.yaml");
+  EXPECT_EQ(missing.status, 2);
+  EXPECT_TRUE(missing.err.starts_with("missing.yaml: cannot be opened: ")) << missing.err;
   write("big.yaml", std::string(10 * 1024 * 1024 + 1, '#'));
   EXPECT_TRUE(has(run("check -f big.yaml").err, "larger than")) << run("check -f big.yaml").err;
 }
@@ -251,7 +195,9 @@ TEST_F(Check, Json) {
   EXPECT_EQ(document["pods"][1]["checked"], false);
   EXPECT_EQ(document["pods"][1]["agent"], "");
   EXPECT_EQ(document["summary"], json::parse(R"({"compliant": 0, "failing": 1, "notChecked": 1,
-      "otherObjects": 0, "findings": 1, "unreadable": false})"));
+      "otherObjects": 0, "notKubernetes": 0, "findings": 1, "tolerated": 0,
+      "unreadable": false})"));
+  EXPECT_EQ(finding["effect"], "deny");
 }
 
 TEST_F(Check, NamesCannotMoveTheCursor) {
@@ -281,12 +227,15 @@ TEST_F(Check, ControlsAreListed) {
   const auto text = run("controls");
   const auto markdown = run("controls -o markdown");
   const auto listed = json::parse(run("controls -o json").out);
-  ASSERT_EQ(listed.size(), policy::controls().size());
-  for (std::size_t i = 0; i < listed.size(); ++i) {
-    const policy::Control& control = policy::controls()[i];
-    EXPECT_EQ(listed[i]["id"], control.id);
-    EXPECT_TRUE(has(text.out, std::string(control.id) + " ")) << control.id;
-    EXPECT_TRUE(has(markdown.out, "\n## " + std::string(control.id) + "\n")) << control.id;
+  ASSERT_EQ(listed.size(), policy::controls().size() + policy::guards().size());
+  std::size_t at = 0;
+  for (const auto table : {policy::controls(), policy::guards()}) {
+    for (const policy::Control& control : table) {
+      EXPECT_EQ(listed[at]["id"], control.id);
+      EXPECT_EQ(listed[at++]["guard"], control.is_guard);
+      EXPECT_TRUE(has(text.out, std::string(control.id) + " ")) << control.id;
+      EXPECT_TRUE(has(markdown.out, "\n## " + std::string(control.id) + "\n")) << control.id;
+    }
   }
 }
 

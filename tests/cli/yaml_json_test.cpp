@@ -181,6 +181,15 @@ TEST(Yaml, RefusesWithLineAndColumn) {
   EXPECT_EQ(binary.error().column, 2U);
 }
 
+// yaml-cpp reads nothing there, again and again.
+TEST(Yaml, WhereNoValueCanBeginReadingEnds) {
+  for (const char* text : {", [a2222]", ",", "a: 1\n---\n, b", "] x", "} x", "--- ,", "{}, x"}) {
+    const auto documents = read_documents(text);
+    ASSERT_FALSE(documents.has_value()) << text;
+    EXPECT_FALSE(documents.error().message.empty()) << text;
+  }
+}
+
 TEST(Yaml, SeveralDocumentsKeepTheirLines) {
   const auto documents =
       read_documents("# head\na: 1\n---\n---\n# none\n---\n\nb: 2\n--- \n~\n---\n- 3\n");
@@ -207,6 +216,21 @@ TEST(Yaml, NothingIsNoDocument) {
     ASSERT_TRUE(documents.has_value()) << text;
     EXPECT_TRUE(documents->empty()) << text;
   }
+}
+
+TEST(Yaml, AnEscapeThatIsNoUtf8IsAnError) {
+  for (const char* text : {"a: \"\\N\"\n", "\"\\_\": 1\n"}) {
+    const auto read = read_documents(text);
+    ASSERT_FALSE(read) << text;
+    EXPECT_NE(read.error().message.find("no UTF-8"), std::string::npos) << read.error().message;
+  }
+}
+
+TEST(Json, AByteOrderMarkIsSkipped) {
+  const auto read = read_json("\xEF\xBB\xBF[[1]]");
+  ASSERT_TRUE(read) << read.error().message;
+  ASSERT_EQ(read->size(), 1U);
+  EXPECT_EQ(read->front().json, "[[1]]");
 }
 
 TEST(Json, SeveralValuesAfterEachOther) {

@@ -1,4 +1,4 @@
-// The `palisade` command line: check, controls, version.
+// The `palisade` command line.
 #pragma once
 
 #include <iosfwd>
