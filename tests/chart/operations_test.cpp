@@ -1,0 +1,173 @@
+// What an administrator of a particular cluster asks of the chart: where pods run, whom they talk
+// to, where images come from, who may have sessions, and what `helm test` does.
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "chart/chart.h"
+
+namespace palisade::chart::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+std::vector<json> pods_of(const std::vector<json>& all) {
+  std::vector<json> out;
+  for (const json& deployment : of_kind(all, "Deployment"))
+    out.push_back(deployment.at("spec").at("template").at("spec"));
+  return out;
+}
+
+TEST(ChartOperations, ImagesComeFromTheClustersOwnRegistry) {
+  const struct {
+    const char* image;
+    const char* there;
+  } cases[] = {
+      {"registry.example.com/palisade/aider:1", "r.internal:5000/m/palisade/aider:1"},
+      {"localhost/palisade/aider:1", "r.internal:5000/m/palisade/aider:1"},
+      {"localhost:5000/aider:1", "r.internal:5000/m/aider:1"},
+      {"palisade/aider:1", "r.internal:5000/m/palisade/aider:1"},
+      {"aider:1", "r.internal:5000/m/aider:1"},
+      {"aider@sha256:00", "r.internal:5000/m/aider@sha256:00"},
+  };
+  for (const auto& c : cases) {
+    const auto all =
+        objects({R"(imageRegistry="r.internal:5000/m")", "agentImage=" + json(c.image).dump()});
+    const json args =
+        named(all, "Deployment",
+              "palisade-operator")["spec"]["template"]["spec"]["containers"][0]["args"];
+    EXPECT_THAT(args, ::testing::Contains(std::string("--agent-image=") + c.there));
+    EXPECT_THAT(args, ::testing::Contains(
+                          StartsWith("--courier-image=r.internal:5000/m/palisade/control-plane:")));
+    for (const json& pod : pods_of(all)) {
+      EXPECT_THAT(pod["containers"][0]["image"].get<std::string>(),
+                  StartsWith("r.internal:5000/m/palisade/control-plane:"));
+    }
+  }
+}
+
+TEST(ChartOperations, PodsRunWhereTheValuesSay) {
+  const auto all = objects({R"(scheduling={"priorityClassName": "system-cluster-critical",
+      "nodeSelector": {"disk": "fast"}, "tolerations": [{"operator": "Exists"}],
+      "topologySpread": {"topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}})",
+                            R"(imagePullSecrets=["mirror"])"});
+  for (const json& pod : pods_of(all)) {
+    EXPECT_EQ(pod["priorityClassName"], "system-cluster-critical");
+    EXPECT_EQ(pod["nodeSelector"], json({{"disk", "fast"}}));
+    EXPECT_EQ(pod["tolerations"], json::parse(R"([{"operator": "Exists"}])"));
+    EXPECT_EQ(pod["imagePullSecrets"], json::parse(R"([{"name": "mirror"}])"));
+  }
+  for (const char* name : {"palisade-webhook", "palisade-gateway"}) {
+    const json pod = named(all, "Deployment", name)["spec"]["template"]["spec"];
+    ASSERT_EQ(pod["topologySpreadConstraints"].size(), 1U) << name;
+    EXPECT_EQ(pod["topologySpreadConstraints"][0]["topologyKey"], "rack");
+    EXPECT_EQ(pod["topologySpreadConstraints"][0]["whenUnsatisfiable"], "DoNotSchedule");
+  }
+}
+
+TEST(ChartOperations, PalisadesOwnPodsTalkToFew) {
+  const auto all = objects();
+  for (const char* name : {"palisade-webhook", "palisade-operator"}) {
+    const json policy = named(all, "NetworkPolicy", name);
+    EXPECT_EQ(policy["metadata"]["namespace"], "palisade-system");
+    EXPECT_EQ(policy["spec"]["policyTypes"], json({"Ingress", "Egress"}));
+    const json labels = named(all, "Deployment", name)["spec"]["template"]["metadata"]["labels"];
+    const json& selected = policy["spec"]["podSelector"]["matchLabels"];
+    ASSERT_EQ(selected.size(), 2U);
+    for (const auto& [key, value] : selected.items())
+      EXPECT_EQ(labels.value(key, ""), value) << key;
+    for (const json& rule : policy["spec"]["egress"]) {
+      EXPECT_FALSE(rule["to"].empty()) << "a rule without peers opens everything";
+      EXPECT_FALSE(rule["ports"].empty());
+    }
+  }
+  // Nobody asks the operator anything; the API server asks the webhook, and is no pod.
+  EXPECT_FALSE(named(all, "NetworkPolicy", "palisade-operator")["spec"].contains("ingress"));
+  const json ingress = named(all, "NetworkPolicy", "palisade-webhook")["spec"]["ingress"];
+  EXPECT_EQ(ingress, json::parse(R"([{"ports": [{"protocol": "TCP", "port": 8443}]}])"));
+
+  const auto narrow =
+      objects({R"(networkPolicy={"webhookFrom": [{"ipBlock": {"cidr": "192.0.2.0/28"}}],
+      "metricsFrom": [{"podSelector": {}}], "gitHosts": []})"});
+  const json asked = named(narrow, "NetworkPolicy", "palisade-webhook")["spec"]["ingress"];
+  EXPECT_EQ(asked[0]["from"], json::parse(R"([{"ipBlock": {"cidr": "192.0.2.0/28"}}])"));
+  EXPECT_EQ(asked[1]["ports"][0]["port"], 8080);
+  EXPECT_EQ(named(narrow, "NetworkPolicy", "palisade-operator")["spec"]["egress"].size(), 2U);
+  for (const json& policy :
+       of_kind(objects({R"(networkPolicy={"enabled": false})"}), "NetworkPolicy"))
+    EXPECT_EQ(policy["metadata"]["namespace"], "palisade-gateway");
+}
+
+TEST(ChartOperations, WhoEditsANamespaceHasSessionsInIt) {
+  const json role = named(objects(), "ClusterRole", "palisade-edit");
+  const json& labels = role["metadata"]["labels"];
+  for (const char* to : {"edit", "admin"})
+    EXPECT_EQ(labels.value(std::string("rbac.authorization.k8s.io/aggregate-to-") + to, ""),
+              "true");
+  EXPECT_FALSE(labels.contains("rbac.authorization.k8s.io/aggregate-to-view"));
+  ASSERT_EQ(role["rules"].size(), 1U);
+  // Neither the status, which is the operator's, nor the policies that bound them.
+  EXPECT_EQ(role["rules"][0]["resources"], json({"agentworkspaces"}));
+}
+
+// What the tests make goes with them.
+TEST(ChartOperations, HelmTestTriesTheGuardAndLeavesNoRights) {
+  const Outcome rendered = helm({"template", "palisade", chart().string(), "--namespace", "system",
+                                 "--set", "test.namespace=team-a"});
+  ASSERT_EQ(rendered.code, 0) << rendered.err;
+  std::vector<json> hooks;
+  for (const json& object : objects_of(rendered.out)) {
+    if (object["metadata"].value("annotations", json::object()).contains("helm.sh/hook"))
+      hooks.push_back(object);
+  }
+  ASSERT_EQ(hooks.size(), 4U);
+  for (const json& hook : hooks) {
+    EXPECT_EQ(hook["metadata"]["annotations"]["helm.sh/hook"], "test");
+    const std::string deleted = hook["metadata"]["annotations"]["helm.sh/hook-delete-policy"];
+    EXPECT_THAT(deleted, HasSubstr("before-hook-creation,hook-succeeded"));
+    if (hook["kind"] != "Pod") {
+      EXPECT_THAT(deleted, HasSubstr("hook-failed"));
+    }
+  }
+  const json pod = named(hooks, "Pod", "palisade-test");
+  EXPECT_EQ(pod["spec"]["containers"][0]["command"],
+            json({"/usr/local/bin/palisade", "doctor", "--try", "team-a"}));
+  EXPECT_EQ(named(hooks, "Role", "palisade-test")["metadata"]["namespace"], "team-a");
+  // Without the tests there is no hook at all: what is installed is what is there.
+  for (const json& object : objects())
+    EXPECT_FALSE(object["metadata"].value("annotations", json::object()).contains("helm.sh/hook"));
+}
+
+// `helm uninstall` takes what is not kept, and no webhook may be.
+TEST(ChartOperations, NothingIsKeptButTheDefinitions) {
+  for (const Strings& values : variations()) {
+    for (const json& object : objects(values)) {
+      const json annotations = object["metadata"].value("annotations", json::object());
+      EXPECT_FALSE(annotations.contains("helm.sh/resource-policy")) << name_of(object);
+      EXPECT_NE(object["kind"], "CustomResourceDefinition");
+    }
+  }
+}
+
+// Whether the schema knows each value, and would refuse one more beside it.
+void expect_known(const json& values, const json& schema, const std::string& path) {
+  if (!values.is_object() || !schema.contains("properties")) return;
+  EXPECT_EQ(schema.value("additionalProperties", true), false) << path;
+  for (const auto& [key, value] : values.items()) {
+    const std::string here = path + "/" + key;
+    ASSERT_TRUE(schema["properties"].contains(key)) << here << " is not in values.schema.json";
+    expect_known(value, schema["properties"][key], here);
+  }
+}
+
+TEST(ChartOperations, TheSchemaKnowsEveryValue) {
+  const auto values = objects_of(helm({"show", "values", chart().string()}).out);
+  ASSERT_EQ(values.size(), 1U);
+  std::ifstream in(chart() / "values.schema.json");
+  expect_known(values[0], json::parse(in), "");
+}
+
+}  // namespace
+}  // namespace palisade::chart::testing
