@@ -66,6 +66,10 @@ def session(project: Any) -> None:
     if world.EDITED_LINE not in changed:
         raise AssertionError(f"{world.EDIT_FILE} arrived without the change:\n{changed}")
     say(changed)
+    title("What the gateway has on record of it")
+    for kind in ("git", "llm"):
+        for line in aw.gateway_record(NAME, NAMESPACE, kind)[:4]:
+            say(json.dumps({key: value for key, value in line.items() if key not in ("time", "namespace", "workspace", "pod")}))
 
 
 def inside(project: Any) -> None:
@@ -78,15 +82,24 @@ def inside(project: Any) -> None:
     def run(script: str) -> Any:
         return json.loads(aw.in_agent(VISITOR, NAMESPACE, script, timeout=120).stdout)
 
-    for target, how in run(probes.connect([outside, api_server, f"{settings.GIT_IP}:{settings.GIT_PORT}"])).items():
-        what = {outside: "an outside host", api_server: "the API server"}.get(target, "the git host, which its spec names (it has no token)")
-        say(f"connect to {target:18} {what}: {how}")
-        if (how == "open") == (target in (outside, api_server)):
+    targets = {
+        outside: "an outside host",
+        api_server: "the API server",
+        f"{settings.GIT_IP}:{settings.GIT_PORT}": "the git host, which only the gateway talks to",
+        "127.0.0.1:4000": "the relay, its one way to the model",
+    }
+    for target, how in run(probes.connect(list(targets))).items():
+        say(f"connect to {target:18} {targets[target]}: {how}")
+        if (how == "open") != (target == "127.0.0.1:4000"):
             raise AssertionError(f"{target}: {how}")
-    found = run(probes.find(project.token))
-    say(f"the git token in {found['looked']} files, environments and mounts: {', '.join(found['places']) or 'not found'}")
+    found = {"places": []}
+    for what, needle in {"git token": project.token, "model's key": world.LLM_KEY}.items():
+        one = run(probes.find(needle))
+        found["places"] += one["places"]
+        say(f"the {what} in {one['looked']} files, environments and mounts: {', '.join(one['places']) or 'not found'}")
     written = run(probes.WRITE)
-    tops = sorted({"/" + path.split("/")[1] for path in written["writable"]})
+    # `kubectl exec` starts beside guard, which keeps its record from the agent itself (docs/guard.md).
+    tops = sorted({"/" + path.split("/")[1] for path in written["writable"] if path != "/palisade/record"})
     say(f"folders that can be written, of {written['tried']}: only below {' and '.join(tops)}")
     if found["places"] or tops != ["/tmp", "/workspace"]:
         raise AssertionError(f"{found['places']} {tops}")
@@ -106,15 +119,16 @@ def weakened() -> None:
 
 
 def main() -> int:
-    title("Images into the cluster, a git server, a scripted LLM behind an OpenAI-compatible gateway")
+    title("Images into the cluster, a git server, a scripted LLM that wants a key")
     world.load_images()
     gitea.up()
     say(f"git server: {settings.GIT_IP}:{settings.GIT_PORT} (Gitea, HTTPS)")
     world.start_llm()
-    say("LLM gateway: http://llm.llm.svc:8080/v1")
+    say("LLM: http://llm.llm.svc:8080/v1, which answers nobody but Palisade's gateway: it alone has the key")
     title("Helm install of Palisade")
     say(world.install_palisade().split("NOTES:")[0])
-    say(kubectl("get", "pods", "-n", world.SYSTEM).stdout)
+    for namespace in (world.SYSTEM, world.GATEWAY):
+        say(kubectl("get", "pods", "-n", namespace).stdout)
     title("A repository with one commit, and a token that reaches it alone")
     project = world.World().project("demo")
     aw.create_namespace(NAMESPACE, project.token)

@@ -127,7 +127,7 @@ def down() -> None:
         processes.stop(name)
     _kill_containers()
     # The API server before etcd, without which its shutdown waits in vain.
-    rest = [name for name in processes.recorded() if name != "outside"]
+    rest = [name for name in processes.recorded() if name not in ("outside", "metadata")]
     for name in sorted(rest, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER), reverse=True):
         processes.stop(name)
     if settings.STATE.exists():

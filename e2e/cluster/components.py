@@ -155,6 +155,7 @@ def kubelet() -> None:
                 "imageGCHighThresholdPercent": 100,
                 "imageGCLowThresholdPercent": 99,
                 "maxPods": 100,
+                "podPidsLimit": 512,
                 "enableServer": True,
                 "rotateCertificates": False,
             }

@@ -19,6 +19,8 @@ import urllib.parse
 from typing import Any
 
 TABLE = "palisade_netpol"
+# A namespace with this label is as on a cluster whose network plugin enforces nothing: for stories that ask what happens there.
+UNENFORCED = "e2e.palisade.dev/unenforced"
 Object = dict[str, Any]
 
 
@@ -141,6 +143,7 @@ def render(pods: list[Object], namespaces: list[Object], policies: list[Object],
     """The nftables ruleset for these objects: a document for `nft -f -` that replaces the table in one transaction."""
     labels = {n["metadata"]["name"]: _labels(n) | {"kubernetes.io/metadata.name": n["metadata"]["name"]} for n in namespaces}
     live = [pod for pod in pods if address(pod)]
+    policies = [p for p in policies if UNENFORCED not in labels.get(p["metadata"]["namespace"], {})]
     chains: list[str] = []
     maps: dict[str, list[str]] = {"egress": [], "ingress": []}
     for number, pod in enumerate(live):

@@ -31,6 +31,9 @@ def up() -> None:
     # What kube-proxy has not translated dies in a bridge that has no port; a pod's own /32 route beats the unreachable one.
     run("ip", "route", "replace", settings.SERVICE_RANGE, "dev", settings.NODE_INTERFACE)
     run("ip", "route", "replace", "unreachable", settings.POD_RANGE)
+    # Until the outside host has this address nobody has it.
+    if not _has_interface(settings.OUTSIDE_INTERFACE):
+        run("ip", "route", "replace", "unreachable", f"{settings.METADATA_IP}/32")
     settings.STATE.mkdir(parents=True, exist_ok=True)
     saved = settings.STATE / "ip_forward"
     if not saved.exists():
@@ -47,6 +50,7 @@ def _fence() -> None:
     if device:
         rules = f"""
     ip saddr {{ {settings.POD_RANGE}, {settings.OUTSIDE_RANGE} }} oifname "{device}" drop
+    ip daddr {settings.METADATA_IP} oifname "{device}" drop
     ip daddr {{ {settings.POD_RANGE}, {settings.SERVICE_RANGE} }} iifname "{device}" drop"""
     run("nft", "-f", "-", stdin=f"""
 table inet {_BASE_TABLE}
@@ -70,24 +74,30 @@ def _outside_up() -> None:
     run("ip", "link", "set", settings.OUTSIDE_INTERFACE, "up")
     for command in (
         ["addr", "replace", f"{settings.OUTSIDE_IP}/24", "dev", "eth0"],
+        ["addr", "replace", f"{settings.METADATA_IP}/32", "dev", "eth0"],
         ["link", "set", "eth0", "up"],
         ["link", "set", "lo", "up"],
         ["route", "replace", "default", "via", settings.OUTSIDE_GATEWAY],
     ):
         run("ip", "-n", namespace, *command)
-    processes.start(
-        "outside",
-        ["ip", "netns", "exec", namespace, sys.executable, "-m", "http.server", str(settings.OUTSIDE_PORT), "--bind", settings.OUTSIDE_IP],
-        directory=pathlib.Path("/var/empty") if pathlib.Path("/var/empty").is_dir() else settings.RUN,
-    )
+    run("ip", "route", "replace", f"{settings.METADATA_IP}/32", "dev", settings.OUTSIDE_INTERFACE)
+    run("ip", "route", "delete", "unreachable", f"{settings.METADATA_IP}/32", check=False)
+    for name, address in (("outside", settings.OUTSIDE_IP), ("metadata", settings.METADATA_IP)):
+        processes.start(
+            name,
+            ["ip", "netns", "exec", namespace, sys.executable, "-m", "http.server", str(settings.OUTSIDE_PORT), "--bind", address],
+            directory=pathlib.Path("/var/empty") if pathlib.Path("/var/empty").is_dir() else settings.RUN,
+        )
 
 
 def down() -> None:
-    processes.stop("outside")
+    for name in ("outside", "metadata"):
+        processes.stop(name)
     run("ip", "netns", "delete", settings.OUTSIDE_NAMESPACE, check=False)
     for interface in (settings.OUTSIDE_INTERFACE, settings.NODE_INTERFACE, settings.GIT_INTERFACE):
         run("ip", "link", "delete", interface, check=False)
-    run("ip", "route", "delete", "unreachable", settings.POD_RANGE, check=False)
+    for addresses in (settings.POD_RANGE, f"{settings.METADATA_IP}/32"):
+        run("ip", "route", "delete", "unreachable", addresses, check=False)
     for family, table in (("inet", _BASE_TABLE), ("inet", "palisade_netpol"), ("ip", "kube-proxy"), ("ip6", "kube-proxy")):
         run("nft", "delete", "table", family, table, check=False)
     saved = settings.STATE / "ip_forward"

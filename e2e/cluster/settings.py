@@ -34,6 +34,8 @@ OUTSIDE_RANGE = "10.203.0.0/24"
 OUTSIDE_GATEWAY = "10.203.0.1"
 OUTSIDE_IP = "10.203.0.10"
 OUTSIDE_PORT = 80
+# The same host answers as a cloud's metadata service: what an agent must reach least of all.
+METADATA_IP = "169.254.169.254"
 
 CONTAINERD_SOCKET = RUN / "containerd.sock"
 PAUSE_IMAGE = "localhost/palisade/pause:dev"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from e2e.cluster.netpol import matches, policy_types, render
+from e2e.cluster.netpol import UNENFORCED, matches, policy_types, render
 
 RANGE = "10.244.0.0/16"
 
@@ -39,6 +39,11 @@ class Render(unittest.TestCase):
         text = render([pod("x", "10.244.0.2")], NAMESPACES, [policy({"policyTypes": ["Ingress", "Egress"]})], RANGE)
         self.assertEqual(chain(text, "egress_0"), ["drop"])
         self.assertEqual(chain(text, "ingress_0"), ["drop"])
+
+    def test_a_namespace_with_the_label_is_not_enforced(self):
+        free = [{"metadata": {"name": "a", "labels": {UNENFORCED: "true"}}}]
+        text = render([pod("x", "10.244.0.2")], free, [policy({"policyTypes": ["Ingress", "Egress"]})], RANGE)
+        self.assertEqual(chain(text, "egress"), ["ip saddr @known return", "drop"])
 
     def test_policies_add_up(self):
         deny = policy({"policyTypes": ["Egress"]})

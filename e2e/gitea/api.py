@@ -49,6 +49,15 @@ class Project:
     name: str
     url: str
     token: str
+    bot: str  # a user that collaborates on it alone
+    password: str  # the bot's
+
+    def tokens(self) -> list[str]:
+        """Names of the bot's tokens."""
+        return [token["name"] for token in call("GET", f"/users/{self.bot}/tokens?limit=50", user=self.bot, password=self.password)]
+
+    def pull_requests(self) -> list[dict[str, Any]]:
+        return call("GET", f"/repos/{ADMIN}/{self.name}/pulls?state=all")
 
     def branches(self) -> list[str]:
         return [branch["name"] for branch in call("GET", f"/repos/{ADMIN}/{self.name}/branches")]
@@ -79,4 +88,4 @@ def create_project(name: str, files: dict[str, str]) -> Project:
     call("POST", "/admin/users", {"username": bot, "email": f"{bot}@example.invalid", "password": password, "must_change_password": False})
     call("PUT", f"/repos/{ADMIN}/{name}/collaborators/{bot}", {"permission": "write"})
     made = call("POST", f"/users/{bot}/tokens", {"name": "palisade", "scopes": ["write:repository"]}, user=bot, password=password)
-    return Project(name, f"{URL}/{ADMIN}/{name}.git", made["sha1"])
+    return Project(name, f"{URL}/{ADMIN}/{name}.git", made["sha1"], bot, password)

@@ -13,9 +13,20 @@ from e2e.harness.shell import ROOT
 def good_pod(name: str, namespace: str) -> dict[str, Any]:
     """tests/fixtures/good_pod.json under another name: compliant with every control. Its ServiceAccount is the namespace's own."""
     pod = json.loads((ROOT / "tests" / "fixtures" / "good_pod.json").read_text())
-    pod["metadata"] = {"name": name, "namespace": namespace, "labels": pod["metadata"].get("labels", {})}
+    labels = {key: value for key, value in pod["metadata"]["labels"].items() if key != "palisade.dev/workspace"}  # nobody's but the operator's
+    pod["metadata"] = {"name": name, "namespace": namespace, "labels": labels}
     del pod["spec"]["serviceAccountName"]
     return pod
+
+
+def deny_all(namespace: str) -> dict[str, Any]:
+    """The NetworkPolicy that an Aider pod made by hand needs: it selects every pod and allows nothing."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "deny-all", "namespace": namespace},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    }
 
 
 Breakage = Callable[[dict[str, Any]], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import Any
 
@@ -52,6 +53,34 @@ def git_secret(namespace: str, token: str) -> dict[str, Any]:
         "metadata": {"name": "git-token", "namespace": namespace},
         "stringData": {"token": token},
     }
+
+
+def key_secret(namespace: str, key: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "virtual-key", "namespace": namespace},
+        "stringData": {"api-key": key},
+    }
+
+
+def gateway_tokens(name: str, namespace: str) -> list[str]:
+    """The Secrets of the gateway's namespace that hold this workspace's git token."""
+    held = kubectl_json("get", "secrets", "-n", "palisade-gateway", "-l", "palisade.dev/git-token=true")["items"]
+    return [one["metadata"]["name"] for one in held if one["metadata"]["annotations"]["palisade.dev/workspace"] == f"{namespace}/{name}"]
+
+
+def gateway_logs(since: str = "1h") -> str:
+    """What all replicas of the gateway have printed: the record."""
+    selector = "app.kubernetes.io/component=gateway"
+    return kubectl("logs", "-n", "palisade-gateway", "-l", selector, "--tail=-1", f"--since={since}", "--prefix=false", check=False).stdout
+
+
+def gateway_record(name: str, namespace: str, kind: str) -> list[dict[str, Any]]:
+    """The record's lines of that kind (llm, git) of a workspace, of all replicas in the order of time."""
+    lines = [json.loads(line) for line in gateway_logs().splitlines() if line.startswith("{")]
+    mine = [line for line in lines if line.get("kind") == kind and (line.get("namespace"), line.get("workspace")) == (namespace, name)]
+    return sorted(mine, key=lambda line: line["time"])
 
 
 def get(name: str, namespace: str) -> dict[str, Any]:
@@ -106,18 +135,17 @@ def describe(name: str, namespace: str) -> str:
         kubectl("get", "agentworkspace", name, "-n", namespace, "-o", "jsonpath={.status}", check=False).stdout,
         kubectl("describe", "pod", pod, "-n", namespace, check=False).stdout,
     ]
-    for container in ("courier", "checkout", "aider"):
+    for container in ("relay", "courier", "checkout", "guard", "recorder", "aider"):
         logs = kubectl("logs", pod, "-n", namespace, "-c", container, "--tail=40", check=False)
         parts.append(f"--- {container}\n{logs.stdout}{logs.stderr}")
     operator = kubectl("logs", "-n", "palisade-system", "deployment/palisade-operator", "--tail=40", check=False)
+    parts.append(f"--- gateway\n{gateway_logs('5m')[-4000:]}")
     return "\n".join([*parts, f"--- operator\n{operator.stdout}{operator.stderr}"])
 
 
-def in_agent(name: str, namespace: str, script: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def in_agent(name: str, namespace: str, script: str, timeout: float = 60, python: str = "python3") -> subprocess.CompletedProcess[str]:
     """Runs a Python program inside the agent's container, as the agent would; the exit code is the caller's to judge."""
-    return kubectl(
-        "exec", f"{name}-agent", "-n", namespace, "-c", "aider", "--", "python3", "-c", script, check=False, timeout=timeout
-    )
+    return kubectl("exec", f"{name}-agent", "-n", namespace, "-c", "aider", "--", python, "-c", script, check=False, timeout=timeout)
 
 
 def delete(name: str, namespace: str) -> None:

@@ -10,9 +10,15 @@ from typing import Any
 from e2e.cluster import settings
 from e2e.gitea import __main__ as gitea
 from e2e.gitea.api import CA, Project, create_project
-from e2e.harness.shell import ROOT, TOOLS, apply, kubectl, run
+from e2e.harness import feedback, turned_model
+from e2e.harness.shell import ROOT, TOOLS, apply, kubectl, kubectl_json, run
 
 SYSTEM = "palisade-system"
+GATEWAY = "palisade-gateway"
+# What the gateway calls the scripted model with, and what a workspace shows to a gateway of somebody else's: no session ever sees the first.
+LLM_KEY = "sk-e2e-7f3a91c04be2468d"
+VIRTUAL_KEY = "sk-virtual-20c6e85d17b94f3a"
+OWN_LLM = "own"  # the name of that other gateway
 BASE_IMAGE = "localhost/palisade/base:bookworm"
 AGENT_IMAGE = "localhost/palisade/aider:dev"
 CONTROL_PLANE = "localhost/palisade/control-plane"
@@ -41,9 +47,14 @@ LLM_SCRIPT = {
     "rules": [
         # Aider asks for the commit message with the session's talk in the user message: this rule comes first.
         {"contains": "one-line Git commit message", "anywhere": True, "reply": COMMIT_MESSAGE},
+        *feedback.RULES,
         {"contains": EDIT_REQUEST, "reply": EDIT_REPLY},
+        {"contains": turned_model.REDTEAM_REQUEST, "reply": EDIT_REPLY + "\n" + turned_model.REDTEAM_EDIT},
+        {"contains": turned_model.REQUEST, "reply": turned_model.REPLY},
+        {"contains": turned_model.OUTSIDE_REQUEST, "reply": turned_model.OUTSIDE_REPLY},
     ],
     "default": "I have nothing to say to that.",
+    "keys": {"/v1": LLM_KEY, "/byo/v1": VIRTUAL_KEY},
 }
 
 
@@ -104,21 +115,52 @@ def start_llm() -> None:
     kubectl("rollout", "status", "deployment/llm", "-n", "llm", "--timeout=120s", timeout=130)
 
 
-def install_palisade() -> str:
-    """helm upgrade --install of the chart; returns what Helm printed."""
+def install_palisade(annotations: dict[str, str] | None = None) -> str:
+    """helm upgrade --install of the chart, with annotations of its pods, others of which roll them; returns what Helm printed."""
+    # The cluster has no DNS: the gateway knows the model's Service by its address.
+    model = kubectl_json("get", "service", "llm", "-n", "llm")["spec"]["clusterIP"]
     values = {
         "image": {"repository": CONTROL_PLANE, "tag": "dev"},
         # The tag stays the same when the image is built anew; its stamp rolls the pods.
-        "podAnnotations": {"palisade.dev/image-stamp": image_stamp(f"{CONTROL_PLANE}:dev")},
+        "podAnnotations": {"palisade.dev/image-stamp": image_stamp(f"{CONTROL_PLANE}:dev"), **(annotations or {})},
         "agentImage": AGENT_IMAGE,
-        "llmGateways": [{"name": "default", "url": "http://llm.llm.svc:8080/v1"}],
+        "llmGateways": [{"name": "default", "url": "palisade"}, {"name": OWN_LLM, "url": "http://llm.llm.svc:8080/byo/v1"}],
+        "gateway": {
+            "hostAliases": [{"ip": model, "hostnames": ["llm.llm.svc"]}],
+            "config": {
+                "llm": {
+                    "upstreams": [
+                        {"name": "scripted", "url": "http://llm.llm.svc:8080/v1", "kind": "openai", "keySecret": {"name": "scripted", "key": "api-key"}}
+                    ],
+                    "models": [
+                        {"name": name, "routes": [{"upstream": "scripted", "model": name}], "price": {"inputPerMillion": "2.50", "outputPerMillion": "10.00"}}
+                        for name in ("gpt-4o", "gpt-4o-mini")
+                    ],
+                }
+            },
+            "networkPolicy": {
+                "upstreams": [
+                    {
+                        "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "llm"}}, "podSelector": {"matchLabels": {"app": "llm"}}}],
+                        "ports": [{"protocol": "TCP", "port": 8080}],
+                    },
+                    {"to": [{"ipBlock": {"cidr": f"{settings.GIT_IP}/32"}}], "ports": [{"protocol": "TCP", "port": settings.GIT_PORT}]},
+                ]
+            },
+        },
         "webhook": {"replicas": 1},
+        # Where the operator mints tokens.
+        "networkPolicy": {"gitHosts": [{"to": [{"ipBlock": {"cidr": f"{settings.GIT_IP}/32"}}], "ports": [{"protocol": "TCP", "port": settings.GIT_PORT}]}]},
         "logLevel": "info",
         "gitCA": CA.read_text(),
     }
     command = [str(TOOLS / "helm"), "upgrade", "--install", "palisade", "charts/palisade", "--namespace", SYSTEM, "--create-namespace", "--values", "-"]
     done = run([*command, "--wait", "--timeout", "180s"], stdin=json.dumps(values), timeout=240)
     # The verdict must come from the webhook, not from a cluster that has not heard of it yet.
+    # The namespace is the release's to make. The gateway takes keys up as they come.
+    apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "scripted", "namespace": GATEWAY}, "stringData": {"api-key": LLM_KEY}},
+    )
     kubectl("wait", "--for=jsonpath={.webhooks[0].clientConfig.caBundle}", "validatingwebhookconfiguration/palisade-webhook", "--timeout=60s")
     return done.stdout
 
@@ -136,10 +178,10 @@ class World:
         start_llm()
         install_palisade()
 
-    def project(self, name: str) -> Project:
-        """A repository of that name with the story's files, and a token that reaches it alone."""
+    def project(self, name: str, files: dict[str, str] | None = None) -> Project:
+        """A repository of that name with the story's files (or `files`), and a token that reaches it alone."""
         if name not in self._projects:
-            self._projects[name] = create_project(name, FILES)
+            self._projects[name] = create_project(name, files or FILES)
         return self._projects[name]
 
     @staticmethod

@@ -9,8 +9,8 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from e2e.harness import workspace as aw
-from e2e.harness.pods import WEAKENED, good_pod, plain_pod, weakened_pod
-from e2e.harness.shell import eventually, kubectl
+from e2e.harness.pods import WEAKENED, deny_all, good_pod, plain_pod, weakened_pod
+from e2e.harness.shell import TOOLS, apply, eventually, kubectl, run
 from e2e.harness.world import World
 
 NAMESPACE = "story-admission"
@@ -19,6 +19,7 @@ NAMESPACE = "story-admission"
 @pytest.fixture(scope="module", autouse=True)
 def namespace(world: World):
     aw.create_namespace(NAMESPACE, None)
+    apply(deny_all(NAMESPACE))
 
 
 def create(core: client.CoreV1Api, pod: dict, dry_run: str | None = "All"):
@@ -118,14 +119,15 @@ def test_an_ephemeral_container_cannot_weaken_a_running_agent(core: client.CoreV
         core.delete_namespaced_pod("running", NAMESPACE, grace_period_seconds=0)
 
 
-def test_taking_the_label_off_takes_nobody_out(core: client.CoreV1Api):
+def test_the_labels_stay_on(core: client.CoreV1Api):
     core.create_namespaced_pod(NAMESPACE, good_pod("labelled", NAMESPACE))
     try:
-        core.patch_namespaced_pod("labelled", NAMESPACE, {"metadata": {"labels": {"palisade.dev/agent": None}}})
-        body = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox", "securityContext": {"runAsUser": 0}}]}}
-        with pytest.raises(ApiException) as caught:
-            core.patch_namespaced_pod_ephemeralcontainers("labelled", NAMESPACE, body)
-        assert caught.value.status == 403
+        for patch in (core.patch_namespaced_pod, core.patch_namespaced_pod_status):
+            with pytest.raises(ApiException) as caught:
+                patch("labelled", NAMESPACE, {"metadata": {"labels": {"palisade.dev/agent": None}}})
+            assert caught.value.status == 403
+            assert "agent-identity" in caught.value.body
+        core.patch_namespaced_pod("labelled", NAMESPACE, {"metadata": {"labels": {"team": "a"}}})
     finally:
         core.delete_namespaced_pod("labelled", NAMESPACE, grace_period_seconds=0)
 
@@ -142,3 +144,12 @@ def test_a_namespace_can_ask_for_all_pods(core: client.CoreV1Api):
         return False
 
     assert eventually("the namespace mode to be known", refused, timeout=20)
+
+
+def test_the_installation_tries_itself(world: World):
+    """`helm test` makes a workspace, a weak Aider pod and an ordinary one as dry runs, and leaves neither them nor its rights."""
+    done = run([str(TOOLS / "helm"), "test", "palisade", "--namespace", "palisade-system", "--timeout", "120s"], timeout=150)
+    assert "Succeeded" in done.stdout
+    for kind, namespace in (("role", "default"), ("rolebinding", "default"), ("serviceaccount", "palisade-system")):
+        left = kubectl("get", kind, "palisade-test", "-n", namespace, "--ignore-not-found", "-o", "name")
+        assert left.stdout == ""

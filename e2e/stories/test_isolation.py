@@ -86,10 +86,16 @@ def test_another_workspace_cannot_be_reached(world: World, project, free_pod):
     assert from_free_pod([target])[target] != "open", "nothing may connect into an agent's pod"
 
 
-def test_what_the_spec_names_can_be_reached(world: World, project):
-    """The deny-all policy has two doors, and they are open: else the tests above would prove little."""
-    targets = [world.git_address, "llm.llm.svc:8080"]
-    assert set(agent("inside", probes.connect(targets)).values()) == {"open"}
+def test_the_gateway_can_be_reached_and_what_is_behind_it_cannot(world: World, project, free_pod):
+    """The deny-all policy has one door, and it is open: else the tests above would prove little. Guard keeps the agent from it (see the red team)."""
+    gateway = kubectl_json("get", "service", "palisade-gateway", "-n", "palisade-gateway")["spec"]["clusterIP"]
+    doors = ["127.0.0.1:4000", f"{gateway}:8443"]
+    assert set(agent("inside", probes.connect(doors)).values()) == {"open"}
+    model = kubectl_json("get", "service", "llm", "-n", "llm")["spec"]["clusterIP"]
+    behind = [world.git_address, f"{model}:8080"]
+    assert set(from_free_pod(behind).values()) == {"open"}
+    assert "open" not in agent("inside", probes.connect(behind)).values()
+    assert from_free_pod([f"{gateway}:8443"])[f"{gateway}:8443"] != "open", "only sessions may talk to the gateway"
 
 
 def test_names_do_not_resolve(project):
@@ -109,7 +115,8 @@ def test_the_git_token_is_nowhere(project):
 
 def test_only_workspace_and_tmp_can_be_written(project):
     seen = agent("inside", probes.WRITE, timeout=120)
-    outside = [path for path in seen["writable"] if path.split("/")[1] not in ("workspace", "tmp")]
+    # A program that kubectl exec starts is no child of guard, whose record it could write: only the workspace's creator may do that.
+    outside = [path for path in seen["writable"] if path.split("/")[1] not in ("workspace", "tmp") and path != "/palisade/record"]
     assert outside == []
     assert "/workspace/repo" in seen["writable"] and "/tmp" in seen["writable"]
     assert seen["tried"] > 100

@@ -7,7 +7,7 @@ from kubernetes import client
 
 from e2e.harness import workspace as aw
 from e2e.harness.shell import eventually, kubectl, kubectl_json
-from e2e.harness.world import COMMIT_MESSAGE, EDIT_FILE, EDIT_REQUEST, EDITED_LINE, World
+from e2e.harness.world import COMMIT_MESSAGE, EDIT_FILE, EDIT_REQUEST, EDITED_LINE, LLM_KEY, World
 
 NAMESPACE = "story-session"
 NAME = "fix-login"
@@ -51,12 +51,8 @@ def test_conditions_and_events_tell_the_story(finished):
 
 
 def test_the_token_is_gone_once_the_session_is_over(finished):
-    gone = eventually(
-        "the git Secret to be removed",
-        lambda: kubectl("get", "secret", f"{NAME}-git", "-n", NAMESPACE, check=False).returncode != 0,
-        timeout=30,
-    )
-    assert gone
+    eventually("the gateway's copy of the token to be removed", lambda: not aw.gateway_tokens(NAME, NAMESPACE), timeout=30)
+    assert kubectl("get", "secret", f"{NAME}-git", "-n", NAMESPACE, check=False).returncode != 0
 
 
 def test_the_pod_was_what_the_policy_asks(finished, core: client.CoreV1Api):
@@ -64,12 +60,14 @@ def test_the_pod_was_what_the_policy_asks(finished, core: client.CoreV1Api):
     assert pod.spec.host_users is False
     assert pod.spec.automount_service_account_token is False
     assert pod.spec.enable_service_links is False
-    with_token = [
+    secret = {volume.name for volume in pod.spec.volumes if volume.secret or volume.projected}
+    assert secret == {"identity"}, "there is a Secret in the pod"
+    holders = [
         container.name
         for container in [*pod.spec.init_containers, *pod.spec.containers]
-        if any(mount.name == "git-token" for mount in container.volume_mounts or [])
+        if any(mount.name in secret for mount in container.volume_mounts or [])
     ]
-    assert with_token == ["courier"]
+    assert holders == ["relay"]
 
 
 def test_the_operator_never_logs_the_token(finished):
@@ -78,7 +76,10 @@ def test_the_operator_never_logs_the_token(finished):
         logs = kubectl("logs", "-n", "palisade-system", f"deployment/{deployment}", "--tail=-1").stdout
         assert logs.strip()
         assert project.token not in logs
-    for container in ("courier", "checkout", "aider"):
+    record = aw.gateway_logs()
+    assert record.strip()
+    assert project.token not in record and LLM_KEY not in record
+    for container in ("relay", "courier", "checkout", "aider"):
         assert project.token not in kubectl("logs", f"{NAME}-agent", "-n", NAMESPACE, "-c", container).stdout
 
 
