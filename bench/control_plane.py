@@ -71,13 +71,15 @@ def make_certificate(directory: pathlib.Path, name: str) -> tuple[pathlib.Path, 
 
 
 @contextlib.contextmanager
-def control_plane(tools: pathlib.Path, directory: pathlib.Path):
-    """Yields the path of a cluster administrator's kubeconfig."""
+def control_plane(tools: pathlib.Path, directory: pathlib.Path, *more: str, tokens: str = ""):
+    """Yields the path of a cluster administrator's kubeconfig, the API server's address, the administrator's token, and the processes' ids.
+
+    `more` are flags of the API server, `tokens` lines of its token file."""
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
     etcd, peer, server = (f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}", f"https://127.0.0.1:{port}")
     certificate, key = make_certificate(directory, "apiserver")
     token = secrets.token_hex(16)
-    (directory / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
+    (directory / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n{tokens}")
     kubeconfig = directory / "kubeconfig"
     kubeconfig.write_text(json.dumps({
         "apiVersion": "v1", "kind": "Config", "current-context": "bench",
@@ -86,17 +88,17 @@ def control_plane(tools: pathlib.Path, directory: pathlib.Path):
         "users": [{"name": "admin", "user": {"token": token}}],
         "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "admin"}}]}))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(child(
+        store = stack.enter_context(child(
             [str(tools / "etcd"), "--name=bench", f"--data-dir={directory / 'etcd'}", f"--listen-client-urls={etcd}",
              f"--advertise-client-urls={etcd}", f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
-             f"--initial-cluster=bench={peer}", "--unsafe-no-fsync", "--log-level=warn"], directory / "etcd.log"))
+             f"--initial-cluster=bench={peer}", "--log-level=warn"], directory / "etcd.log"))
         server_process = stack.enter_context(child(
             [str(tools / "kube-apiserver"), f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
              f"--secure-port={port}", "--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.0.0.0/24",
-             "--authorization-mode=RBAC", f"--token-auth-file={directory / 'tokens.csv'}",
+             "--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount", f"--token-auth-file={directory / 'tokens.csv'}",
              f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}",
              "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={certificate}",
-             f"--service-account-signing-key-file={key}"], directory / "apiserver.log"))
+             f"--service-account-signing-key-file={key}", *more], directory / "apiserver.log"))
         wait_until("kube-apiserver", lambda: answers(f"{server}/readyz", token), 90, server_process,
                    directory / "apiserver.log")
-        yield kubeconfig
+        yield kubeconfig, server, token, [store.pid, server_process.pid]

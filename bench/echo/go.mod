@@ -1,0 +1,3 @@
+module palisade.dev/bench/echo
+
+go 1.26

@@ -1,0 +1,3 @@
+module palisade.dev/bench/git_host
+
+go 1.26
