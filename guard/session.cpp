@@ -1,0 +1,541 @@
+#include "guard/session.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <system_error>
+#include <utility>
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "exits.h"
+#include "guard/proc.h"
+#include "guard/processes.h"
+#include "guard/run.h"
+
+namespace palisade::guard {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+constexpr milliseconds kCommandsTick{200};  // how often the commands' ages are looked at
+constexpr milliseconds kExitsRest{3};       // between two looks at what has ended
+constexpr milliseconds kSoon{2};            // after something that cannot be waited for
+constexpr milliseconds kPatience{20'000};   // for a killed process to go, before guard goes
+constexpr std::size_t kSeenMost = 4096;     // processes noted between two looks
+constexpr int kAncestorsMost = 64;
+constexpr int kRoundsMost = 100;        // of stopping what forks on
+constexpr milliseconds kStubborn{500};  // alive so long after its SIGKILL
+
+// As rt_sigaction(2) takes it. All zero is SIG_DFL with no flags.
+struct KernelSigaction {
+  void* handler = nullptr;
+  unsigned long flags = 0;
+  void* restorer = nullptr;
+  std::uint64_t mask = 0;
+};
+
+[[noreturn]] void raise(const char* what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
+sigset_t waited_for() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT})
+    sigaddset(&set, signal);
+  return set;
+}
+
+std::string name_of(int signal) {
+  const char* name = sigabbrev_np(signal);
+  return name == nullptr ? "signal " + std::to_string(signal) : std::string{"SIG"} + name;
+}
+
+std::string text(milliseconds time) {
+  const auto count = time.count();
+  if (count % 1000 != 0) return std::to_string(count) + "ms";
+  if (count % 60'000 != 0) return std::to_string(count / 1000) + "s";
+  return std::to_string(count / 60'000) + "m";
+}
+
+nanoseconds since_boot() {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return std::chrono::seconds{now.tv_sec} + nanoseconds{now.tv_nsec};
+}
+
+nanoseconds age(std::uint64_t start) {
+  static const auto ticks = static_cast<std::uint64_t>(std::max(sysconf(_SC_CLK_TCK), 1L));
+  const auto begun = std::chrono::seconds{start / ticks} +
+                     nanoseconds{(start % ticks) * (1'000'000'000ULL / ticks)};
+  return since_boot() - begun;
+}
+
+// Everything that ends with guard: as PID 1 all that there is, else its descendants. No zombies.
+std::vector<ProcessState> everybody() {
+  const pid_t self = getpid();
+  auto found = self == 1 ? all_processes() : descendants(self);
+  std::erase_if(found, [self](const auto& one) { return one.pid == self || one.zombie(); });
+  return found;
+}
+
+using Identity = std::pair<pid_t, std::uint64_t>;
+
+Identity identity(const ProcessState& process) {
+  return {process.pid, process.start};
+}
+
+}  // namespace
+
+class Session::Impl {
+ public:
+  Impl(const LimitPolicy& limits, Recorder& recorder, SessionOptions options)
+      : limits_(limits), recorder_(recorder), options_(options), exits_(recorder, options.watched) {
+    const auto set = waited_for();
+    signals_ = Fd{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+    if (!signals_) raise("signalfd");
+    event_ = Fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    if (!event_) raise("eventfd");
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) raise("PR_SET_CHILD_SUBREAPER");
+    activity();
+  }
+
+  int run(pid_t agent, const std::function<void()>& settle);
+  void activity() noexcept { active_ = Clock::now().time_since_epoch().count(); }
+  bool started(pid_t pid, const std::string& program);
+  Exits& exits() { return exits_; }
+  void stop(std::string why, std::string message, int exit_code);
+  void loop(std::string program) { loop_ = std::move(program); }
+  const SessionOutcome& outcome() const { return outcome_; }
+
+ private:
+  void wait(milliseconds most);
+  void take_signals();
+  void pass_on(int signal, bool of_terminal);
+  void reap();
+  void check();
+  void check_commands();
+  void kill_command(const Commands::Command& command);
+  void kill_all();
+  void kill_left();
+  void note(const std::vector<ProcessState>& processes);
+  void end(std::string why, std::string message, int exit_code);
+  void describe_exit();
+  [[nodiscard]] milliseconds until_next() const;
+
+  const LimitPolicy limits_;
+  Recorder& recorder_;
+  const SessionOptions options_;
+  Exits exits_;
+  Fd signals_;
+  Fd event_;
+  std::atomic<Clock::rep> active_{0};
+
+  std::mutex mutex_;
+  std::optional<SessionOutcome> stopped_;  // by stop()
+  std::vector<ProcessState> seen_;         // by started()
+  // Of a loop: its children that have executed something, and those that began as `loop_`.
+  std::string loop_;
+  std::set<Identity> children_;
+  std::vector<ProcessState> again_;
+
+  // The main thread's.
+  pid_t agent_ = 0;
+  Clock::time_point begun_;
+  Clock::time_point commands_at_;
+  std::optional<Clock::time_point> kill_at_;  // somebody asked the session to end
+  std::optional<Commands> commands_;
+  std::map<Identity, Clock::time_point> dying_;  // commands that were told to end: when they must
+  bool ended_ = false;
+  bool none_left_ = false;
+  bool again_soon_ = false;
+  Clock::time_point rested_;  // ends are looked at again from then on
+  std::set<Identity> killed_;
+  SessionOutcome outcome_;
+};
+
+bool Session::Impl::started(pid_t pid, const std::string& program) {
+  activity();
+  const bool again = !loop_.empty() && program == loop_;
+  const bool followed = exits_.replaces(pid, program);
+  if (limits_.command.count() == 0) return followed;
+  // Its parents may be gone before the next look: all of them are noted now, the oldest first.
+  std::vector<ProcessState> chain;
+  for (pid_t at = pid; at > 1 && std::ssize(chain) < kAncestorsMost;) {
+    auto state = process_state(at);
+    if (!state || state->pid == getpid()) break;
+    at = state->parent;
+    chain.push_back(*state);
+  }
+  std::lock_guard lock(mutex_);
+  // What a child of the loop becomes later changes nothing: its first program is the loop's choice,
+  // any other its own.
+  if (!loop_.empty() && chain.size() == 2 && chain[1].parent == getpid() &&
+      children_.insert(identity(chain[0])).second && again) {
+    again_.push_back(chain[0]);
+  }
+  // Where there is no more room, the next look finds those that live.
+  if (seen_.size() + chain.size() <= kSeenMost) {
+    seen_.insert(seen_.end(), chain.rbegin(), chain.rend());
+  }
+  return followed;
+}
+
+void Session::Impl::stop(std::string why, std::string message, int exit_code) {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopped_) return;
+    stopped_ = {std::move(why), std::move(message), exit_code, std::nullopt, 0};
+  }
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto put = write(event_.get(), &one, sizeof one);
+}
+
+// The first reason counts.
+void Session::Impl::end(std::string why, std::string message, int exit_code) {
+  if (ended_) return;
+  ended_ = true;
+  outcome_.why = std::move(why);
+  outcome_.message = std::move(message);
+  outcome_.exit_code = exit_code;
+}
+
+void Session::Impl::reap() {
+  while (true) {
+    // Looked at before it is taken: a thread that another part of guard traces may show here with
+    // a stop, which is that part's to take.
+    siginfo_t info{};
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0) {
+      if (errno == EINTR) continue;
+      none_left_ = errno == ECHILD;
+      return;
+    }
+    if (info.si_pid == 0) return;
+    if (info.si_code != CLD_EXITED && info.si_code != CLD_KILLED && info.si_code != CLD_DUMPED) {
+      again_soon_ = true;
+      return;
+    }
+    int status = 0;
+    const pid_t pid = waitpid(info.si_pid, &status, WNOHANG | __WALL);
+    if (pid <= 0) {
+      again_soon_ = true;
+      return;
+    }
+    if (pid == agent_ && (WIFEXITED(status) || WIFSIGNALED(status))) outcome_.status = status;
+  }
+}
+
+void Session::Impl::pass_on(int signal, bool of_terminal) {
+  if (of_terminal && (signal == SIGINT || signal == SIGQUIT)) return;
+  if (!outcome_.status && agent_ > 0) kill(agent_, signal);  // not reaped: the number is its own
+  if (!kill_at_) {
+    kill_at_ = Clock::now() + options_.agent_grace;
+    outcome_.why = "terminated";
+    outcome_.message = "the session was ended from outside (" + name_of(signal) + ")";
+  }
+}
+
+void Session::Impl::take_signals() {
+  signalfd_siginfo info{};
+  while (read(signals_.get(), &info, sizeof info) == ssize_t{sizeof info}) {
+    const int signal = static_cast<int>(info.ssi_signo);
+    if (signal != SIGCHLD) pass_on(signal, info.ssi_code == SI_KERNEL);
+  }
+}
+
+// Until something happens, or `most` is over; then everything that waits is taken.
+void Session::Impl::wait(milliseconds most) {
+  const bool again = std::exchange(again_soon_, false);
+  if (again) most = std::min(most, kSoon);
+  // Ends that are put on record come in crowds, and one after another each would wake this thread
+  // while the next program starts.
+  const bool resting = rested_ > Clock::now();
+  if (resting) most = std::min(most, kExitsRest);
+  std::array<pollfd, 3> ready{pollfd{signals_.get(), POLLIN, 0}, pollfd{event_.get(), POLLIN, 0},
+                              pollfd{resting ? -1 : exits_.fd(), POLLIN, 0}};
+  const int count =
+      poll(ready.data(), ready.size(), static_cast<int>(std::max<std::int64_t>(most.count(), 0)));
+  if (resting ? count == 0 : ready[2].revents != 0) {
+    exits_.look();
+    rested_ = Clock::now() + kExitsRest;
+    if (count == 1 && !again) return;
+  }
+  std::uint64_t ignored = 0;
+  [[maybe_unused]] const auto got = read(event_.get(), &ignored, sizeof ignored);
+  take_signals();
+  reap();
+}
+
+milliseconds Session::Impl::until_next() const {
+  const auto now = Clock::now();
+  auto next = now + std::chrono::hours{1};
+  if (limits_.deadline.count() > 0) next = std::min(next, begun_ + limits_.deadline);
+  if (limits_.idle.count() > 0) {
+    next = std::min(next, Clock::time_point{Clock::duration{active_}} + limits_.idle);
+  }
+  if (limits_.command.count() > 0) next = std::min(next, commands_at_);
+  if (kill_at_) next = std::min(next, *kill_at_);
+  return std::max(std::chrono::ceil<milliseconds>(next - now), milliseconds{0});
+}
+
+void Session::Impl::check() {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopped_) end(stopped_->why, stopped_->message, stopped_->exit_code);
+  }
+  if (!exits_.kept()) end("record", "the record cannot be kept", kExitRecord);
+  if (outcome_.status) return;
+  const auto now = Clock::now();
+  if (kill_at_ && now >= *kill_at_) {
+    end(outcome_.why,
+        outcome_.message + "; the agent had not gone " + text(options_.agent_grace) + " later",
+        kExitLimit);
+  }
+  if (limits_.deadline.count() > 0 && now >= begun_ + limits_.deadline) {
+    end("deadline",
+        "the session's deadline is over (limits.deadline is " + text(limits_.deadline) + ")",
+        kExitLimit);
+  }
+  if (limits_.idle.count() > 0 &&
+      now >= Clock::time_point{Clock::duration{active_}} + limits_.idle) {
+    end("idle",
+        "nothing was executed, connected or printed for " + text(limits_.idle) + " (limits.idle)",
+        kExitLimit);
+  }
+  if (limits_.command.count() > 0 && now >= commands_at_) check_commands();
+}
+
+void Session::Impl::check_commands() {
+  commands_at_ = Clock::now() + std::min(kCommandsTick, limits_.command);
+  std::vector<ProcessState> seen;
+  std::vector<ProcessState> again;
+  {
+    std::lock_guard lock(mutex_);
+    seen = std::exchange(seen_, {});
+    again = std::exchange(again_, {});
+  }
+  for (const auto& process : again) {
+    // An orphan's parent is guard as well: only the agent's own children are meant.
+    if (process.parent == agent_) commands_->also_agent(process);
+  }
+  for (const auto& process : seen)
+    commands_->saw(process);
+  const auto commands = commands_->update(all_processes());
+  std::erase_if(dying_, [&](const auto& entry) {
+    return std::none_of(commands.begin(), commands.end(), [&](const auto& command) {
+      return Identity{command.root, command.start} == entry.first;
+    });
+  });
+  for (const auto& command : commands) {
+    if (age(command.start) >= limits_.command) kill_command(command);
+  }
+}
+
+// SIGTERM first, SIGKILL `grace` later, each time to all that it has by then.
+void Session::Impl::kill_command(const Commands::Command& command) {
+  const auto now = Clock::now();
+  const auto [at, first] = dying_.try_emplace({command.root, command.start}, now + options_.grace);
+  if (first) {
+    const auto& one = command.alive.front();
+    Finding finding{{one.pid, one.parent, link_target(one.pid, "exe").value_or("")},
+                    "limit.command",
+                    "a command ran longer than limits.command (" + text(limits_.command) +
+                        ") and is killed, with " + std::to_string(command.alive.size()) +
+                        " processes"};
+    if (!recorder_.put(finding)) end("record", "the record cannot be kept", kExitRecord);
+    for (const auto& process : command.alive) {
+      signal_process(process, SIGTERM);
+      signal_process(process, SIGCONT);
+    }
+    return;
+  }
+  if (now < at->second) return;
+  // What outlives a SIGKILL has a new number by the time that it is sent. Stopping everything at
+  // once is a PID 1's privilege: nobody can fork any more then.
+  const bool all_stopped = getpid() == 1 && now >= at->second + kStubborn;
+  if (all_stopped) kill(-1, SIGSTOP);
+  // Stopped first, all of them: one that forks as fast as it is killed cannot get away so.
+  std::set<Identity> stopped;
+  auto alive = command.alive;
+  for (int round = 0; round < kRoundsMost; ++round) {
+    bool more = false;
+    for (const auto& process : alive) {
+      if (stopped.insert(identity(process)).second) more |= signal_process(process, SIGSTOP);
+    }
+    if (!more && round > 0) break;
+    alive.clear();
+    for (auto& now_there : commands_->update(all_processes())) {
+      if (now_there.root == command.root) alive = std::move(now_there.alive);
+    }
+  }
+  for (const auto& [pid, start] : stopped) {
+    signal_process({.pid = pid, .start = start}, SIGKILL);
+  }
+  if (all_stopped) kill(-1, SIGCONT);
+}
+
+void Session::Impl::note(const std::vector<ProcessState>& processes) {
+  for (const auto& process : processes)
+    killed_.insert(identity(process));
+}
+
+void Session::Impl::kill_left() {
+  if (getpid() == 1) {
+    note(everybody());
+    kill(-1, SIGKILL);
+    return;
+  }
+  std::set<Identity> stopped;
+  bool more = true;
+  for (int round = 0; more && round < kRoundsMost; ++round) {
+    more = false;
+    const auto there = everybody();
+    note(there);
+    for (const auto& process : there) {
+      if (stopped.insert(identity(process)).second) more |= signal_process(process, SIGSTOP);
+    }
+  }
+  for (const auto& process : everybody())
+    signal_process(process, SIGKILL);
+}
+
+void Session::Impl::kill_all() {
+  reap();
+  if (none_left_) return;
+  const auto there = everybody();
+  note(there);
+  for (const int signal : {SIGTERM, SIGCONT}) {
+    if (getpid() == 1) {
+      kill(-1, signal);
+    } else {
+      for (const auto& process : there)
+        signal_process(process, signal);
+    }
+  }
+  const auto kill_at = Clock::now() + options_.grace;
+  const auto give_up = kill_at + kPatience;
+  while (!none_left_) {
+    const auto now = Clock::now();
+    if (now >= give_up) return;  // stuck in the kernel; PID 1's own end ends it
+    if (now >= kill_at) kill_left();
+    const auto left = now < kill_at ? std::chrono::ceil<milliseconds>(kill_at - now) : kSoon * 5;
+    wait(left);
+  }
+}
+
+void Session::Impl::describe_exit() {
+  const int status = outcome_.status.value_or(0);
+  const bool signalled = WIFSIGNALED(status);
+  const int code = signalled ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  if (kill_at_) {  // asked to end, and it did
+    ended_ = true;
+    outcome_.exit_code = code;
+    return;
+  }
+  end("exited",
+      signalled ? "the agent was killed by " + name_of(WTERMSIG(status))
+                : "the agent exited with code " + std::to_string(code),
+      code);
+}
+
+int Session::Impl::run(pid_t agent, const std::function<void()>& settle) {
+  agent_ = agent;
+  begun_ = Clock::now();
+  commands_at_ = begun_ + std::min(kCommandsTick, limits_.command);
+  activity();
+  commands_.emplace(getpid(), agent);
+  reap();
+  check();
+  while (!ended_ && !outcome_.status) {
+    wait(until_next());
+    check();
+  }
+  if (!ended_) describe_exit();
+  kill_all();
+  if (settle) settle();
+  exits_.finish();
+  outcome_.killed = killed_.size();
+  const SessionEnded event{outcome_.why, outcome_.status, outcome_.killed};
+  if ((!recorder_.put(event) || !exits_.kept()) && outcome_.why == "exited") {
+    outcome_.why = "record";
+    outcome_.message = "the record cannot be kept";
+    outcome_.exit_code = kExitRecord;
+  }
+  return outcome_.exit_code;
+}
+
+void Session::block_signals() {
+  const auto set = waited_for();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+void Session::restore_signals() {
+  // libc keeps the first real-time signals to itself and its sigaction refuses them, yet whoever
+  // started guard may ignore them.
+  const KernelSigaction standard{};
+  for (int signal = 1; signal < NSIG; ++signal) {
+    if (signal == SIGKILL || signal == SIGSTOP) continue;
+    ::syscall(SYS_rt_sigaction, signal, &standard, nullptr, sizeof standard.mask);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
+}
+
+Session::Session(const LimitPolicy& limits, Recorder& recorder, SessionOptions options)
+    : impl_(std::make_unique<Impl>(limits, recorder, options)) {}
+Session::~Session() = default;
+
+int Session::run(pid_t agent, const std::function<void()>& settle) {
+  return impl_->run(agent, settle);
+}
+const SessionOutcome& Session::outcome() const {
+  return impl_->outcome();
+}
+void Session::loop(std::string program) {
+  impl_->loop(std::move(program));
+}
+void Session::activity() noexcept {
+  impl_->activity();
+}
+
+bool Session::started(pid_t pid, const std::string& program) noexcept {
+  try {
+    return impl_->started(pid, program);
+  } catch (const std::exception& error) {
+    stop("internal", std::string{"a started program cannot be noted: "} + error.what(),
+         kExitInternal);
+    return true;
+  }
+}
+
+void Session::followed(pid_t pid, std::string program, std::shared_ptr<const Fd> process,
+                       std::chrono::steady_clock::time_point when) noexcept {
+  try {
+    impl_->exits().follow(pid, std::move(program), std::move(process), when);
+  } catch (const std::exception& error) {
+    stop("internal", std::string{"a started program cannot be followed: "} + error.what(),
+         kExitInternal);
+  }
+}
+
+void Session::stop(std::string why, std::string message, int exit_code) noexcept {
+  impl_->stop(std::move(why), std::move(message), exit_code);
+}
+
+}  // namespace palisade::guard
