@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 KUBECONFIG_FILE := build/cluster/kubeconfig
 
-.PHONY: help packages tools build lint format unit integration images cluster cluster-down demo e2e test bench clean
+.PHONY: help packages tools build lint format unit integration fuzz docs images cluster cluster-down demo e2e test bench clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,8 +28,15 @@ unit: packages ## Unit tests under AddressSanitizer and UBSan
 	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS) -L unit
 
 integration: packages ## Tests against a real etcd and kube-apiserver, under the sanitizers
-	@e2e/tools/build etcd kube-apiserver kubectl helm
+	@e2e/tools/build etcd kube-apiserver kubectl helm podsecurity-testdata
 	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS) -L integration
+
+fuzz: SECONDS ?= 60
+fuzz: packages ## Fuzz every reader of hostile bytes, SECONDS=60 each (SECONDS=3600: an hour)
+	@scripts/fuzz --seconds $(SECONDS)
+
+docs: packages ## Build the documentation as a site that needs no network (build/docs-site/index.html)
+	@scripts/docs-site
 
 images: build ## Build the control plane and agent images (build/images)
 	@scripts/images
