@@ -81,36 +81,38 @@ class Webhook {
     std::uint16_t port = free_port();
     std::uint16_t metrics_port = free_port();
     int drain_seconds = 1;
+    std::vector<std::string> more;  // further arguments
   };
   explicit Webhook(Options options) : options_(std::move(options)) {
     // No leak check at its end: cpprestsdk's threads are stopped there with tasks of their own
     // under way. The transports' own tests, where they are not, do check.
-    const auto started = process_.start({"/usr/bin/env",
-                                         "ASAN_OPTIONS=detect_leaks=0",
-                                         PALISADE_WEBHOOK_PROGRAM,
-                                         "--kubeconfig",
-                                         options_.kubeconfig,
-                                         "--address",
-                                         "127.0.0.1",
-                                         "--port",
-                                         std::to_string(options_.port),
-                                         "--namespace",
-                                         "palisade-system",
-                                         "--secret",
-                                         options_.secret,
-                                         "--webhook-configuration",
-                                         options_.configuration,
-                                         "--lease",
-                                         options_.lease,
-                                         "--extra-san",
-                                         "127.0.0.1",
-                                         "--metrics-address",
-                                         "127.0.0.1",
-                                         "--metrics-port",
-                                         std::to_string(options_.metrics_port),
-                                         "--drain-seconds",
-                                         std::to_string(options_.drain_seconds)},
-                                        options_.log);
+    std::vector<std::string> command = {"/usr/bin/env",
+                                        "ASAN_OPTIONS=detect_leaks=0",
+                                        PALISADE_WEBHOOK_PROGRAM,
+                                        "--kubeconfig",
+                                        options_.kubeconfig,
+                                        "--address",
+                                        "127.0.0.1",
+                                        "--port",
+                                        std::to_string(options_.port),
+                                        "--namespace",
+                                        "palisade-system",
+                                        "--secret",
+                                        options_.secret,
+                                        "--webhook-configuration",
+                                        options_.configuration,
+                                        "--lease",
+                                        options_.lease,
+                                        "--extra-san",
+                                        "127.0.0.1",
+                                        "--metrics-address",
+                                        "127.0.0.1",
+                                        "--metrics-port",
+                                        std::to_string(options_.metrics_port),
+                                        "--drain-seconds",
+                                        std::to_string(options_.drain_seconds)};
+    command.insert(command.end(), options_.more.begin(), options_.more.end());
+    const auto started = process_.start(command, options_.log);
     if (!started) throw std::runtime_error(started.error().text());
   }
 
