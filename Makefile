@@ -28,7 +28,7 @@ unit: packages ## Unit tests under AddressSanitizer and UBSan
 	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS) -L unit
 
 integration: packages ## Tests against a real etcd and kube-apiserver, under the sanitizers
-	@e2e/tools/build etcd kube-apiserver kubectl helm podsecurity-testdata
+	@e2e/tools/build etcd kube-apiserver kubectl helm podsecurity-testdata definitions
 	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS) -L integration
 
 fuzz: SECONDS ?= 60

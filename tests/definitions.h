@@ -26,4 +26,16 @@ inline kube::Result<void> install_definitions(const kube::EnvTest& env,
   return {};
 }
 
+// The same of a definition that is not Palisade's (e2e/tools/definitions), by its name, such as
+// certificates.cert-manager.io.
+inline kube::Result<void> install_foreign_definition(const kube::EnvTest& env,
+                                                     const std::string& name) {
+  const char* tools = std::getenv("PALISADE_TOOLS_BIN");
+  if (tools == nullptr)
+    return std::unexpected(
+        kube::Error{0, "NoTools", "PALISADE_TOOLS_BIN must name build/tools/bin", {}, {}});
+  return env.install_crd(std::filesystem::path(tools).parent_path() / "definitions" /
+                         (name + ".yaml"));
+}
+
 }  // namespace palisade

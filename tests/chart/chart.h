@@ -89,6 +89,14 @@ inline const std::vector<Strings>& variations() {
        R"(readers={"users": ["jane"], "groups": ["developers"]})"},
       {R"(webhook={"clientCA": {"configMap": "front-ca", "names": ["kube-apiserver"]}})"},
       {R"(webhook={"certManager": {"enabled": true}})"},
+      {R"(webhook={"certManager": {"enabled": true, "duration": "720h", "renewBefore": "240h",
+           "issuerRef": {"group": "cert-manager.io", "kind": "ClusterIssuer",
+                         "name": "internal-ca"}}})",
+       R"(monitoring={"force": true, "podMonitor": {"enabled": true, "interval": "1m"},
+           "prometheusRule": {"enabled": true, "disabled": ["PalisadeBudgetBurnt"]}})"},
+      {R"(monitoring={"force": true, "prometheusRule": {"enabled": true},
+           "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
+           "dashboard": {"enabled": true, "namespace": "palisade-gateway"}})"},
   };
   return kVariations;
 }

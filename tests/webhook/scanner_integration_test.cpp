@@ -13,6 +13,7 @@
 #include <kube/leader.h>
 #include <webhook/scanner.h>
 
+#include "definitions.h"
 #include "policy/fixture.h"
 #include "webhook/fake_view.h"
 
@@ -245,7 +246,8 @@ TEST_F(ScannerIntegration, ReportsGoWhereAnApiIsServedAndMetricsAlways) {
   EXPECT_EQ(report["summary"],
             (Json{{"fail", 3}, {"pass", 0}, {"warn", 0}, {"skip", 0}, {"error", 0}}));
 
-  install("reports.yaml");
+  const auto installed = install_foreign_definition(*env_, "reports.openreports.io");
+  ASSERT_TRUE(installed) << installed.error().text();
   EXPECT_TRUE(eventually([&] { return told(ns_, kReports) == kBad; }));
   EXPECT_TRUE(eventually([&] { return told(ns_) == Lines{"none"}; }));
   EXPECT_EQ(list(kReports, ns_).front()["source"], "palisade");
