@@ -24,6 +24,7 @@ using nlohmann::json;
 // nothing.
 constexpr std::size_t kMaxReport = 12 * 1024 / 7;
 constexpr auto kRetryMost = std::chrono::seconds(60);
+constexpr auto kCheckout = std::chrono::seconds(1800);  // of a large repository
 
 std::string dumped(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -36,6 +37,68 @@ bool wait_for_term(std::chrono::seconds at_most) {
   sigaddset(&signals, SIGTERM);
   const timespec limit{at_most.count(), 0};
   return sigtimedwait(&signals, nullptr, &limit) == SIGTERM;
+}
+
+// Stay in the clone, as a start; the agent may change them there, which binds nobody else.
+constexpr const char* kSettings[] = {"core.hooksPath=/dev/null", "submodule.recurse=false",
+                                     "gc.auto=0"};
+
+std::expected<void, std::string> clone_bundle(const Git& git, const Config& config,
+                                              const fs::path& part) {
+  GitRun clone;
+  clone.arguments = {"clone", "--quiet", "--template=", "--no-tags", "--branch", config.branch};
+  for (const char* setting : kSettings) {
+    clone.arguments.emplace_back("-c");
+    clone.arguments.emplace_back(setting);
+  }
+  clone.arguments.push_back(config.bundle.string());
+  clone.arguments.push_back(part.string());
+  clone.deadline = kCheckout;
+  if (auto cloned = git.run(clone); !cloned) return std::unexpected(std::move(cloned.error()));
+  GitRun forget;
+  forget.arguments = {"-C", part.string(), "remote", "remove", "origin"};
+  if (auto done = git.run(forget); !done) return std::unexpected(std::move(done.error()));
+  return {};
+}
+
+// A checkout whose history is read where it was handed out: no object is copied. Every git is told
+// its directory, for what another user owns it would not look for.
+std::expected<void, std::string> stand_on_objects(const Git& git, const Config& config,
+                                                  const fs::path& part) {
+  const auto ran = [&](std::vector<std::string> arguments) {
+    GitRun run;
+    run.arguments = std::move(arguments);
+    run.deadline = kCheckout;
+    return git.run(run);
+  };
+  const std::string branch = "refs/heads/" + config.branch;
+  const auto start = ran({"--git-dir", config.bundle.string(), "rev-parse", "--verify", branch});
+  if (!start) return std::unexpected(start.error());
+  if (auto made = ran(
+          {"init", "--quiet", "--template=", "--initial-branch=" + config.branch, part.string()});
+      !made)
+    return std::unexpected(std::move(made.error()));
+  const fs::path own = part / ".git";
+  const fs::path alternates = own / "objects" / "info" / "alternates";
+  std::ofstream out(alternates);
+  out << (config.bundle / "objects").string() << "\n";
+  if (!out.flush()) return std::unexpected(alternates.string() + ": cannot be written");
+  for (const std::string setting : kSettings) {
+    const auto equals = setting.find('=');
+    if (auto set = ran({"config", "--file", (own / "config").string(), setting.substr(0, equals),
+                        setting.substr(equals + 1)});
+        !set)
+      return std::unexpected(std::move(set.error()));
+  }
+  for (const std::vector<std::string>& step :
+       {std::vector<std::string>{"update-ref", branch, start->output.substr(0, 40)},
+        std::vector<std::string>{"reset", "--quiet", "--hard"}}) {
+    std::vector<std::string> arguments{"--git-dir", own.string(), "--work-tree", part.string()};
+    arguments.insert(arguments.end(), step.begin(), step.end());
+    if (auto done = ran(std::move(arguments)); !done)
+      return std::unexpected(std::move(done.error()));
+  }
+  return {};
 }
 
 }  // namespace
@@ -71,6 +134,7 @@ void write_report(const Config& config, const Report& report) {
 }
 
 int serve(const Config& config, const fs::path& self) {
+  umask(0022);  // what is handed out another user reads
   Courier courier(config, self);
   if (auto prepared = courier.prepare(); !prepared) {
     log("error", prepared.error());
@@ -122,30 +186,8 @@ int checkout(const Config& config) {
   const Git git(mine, "file", {}, {});
   const fs::path part = config.workspace.string() + ".part";
   fs::remove_all(part, failed);
-  GitRun clone;
-  // The settings stay in the clone, as a start; the agent may change them there, which binds nobody
-  // else.
-  clone.arguments = {"clone",
-                     "--quiet",
-                     "--template=",
-                     "--no-tags",
-                     "--branch",
-                     config.branch,
-                     "-c",
-                     "core.hooksPath=/dev/null",
-                     "-c",
-                     "submodule.recurse=false",
-                     "-c",
-                     "gc.auto=0",
-                     config.bundle.string(),
-                     part.string()};
-  clone.deadline = std::chrono::seconds(1800);
-  auto cloned = git.run(clone);
-  if (cloned) {
-    GitRun forget;
-    forget.arguments = {"-C", part.string(), "remote", "remove", "origin"};
-    cloned = git.run(forget);
-  }
+  const auto cloned = config.mount == Mount::kReadWrite ? clone_bundle(git, config, part)
+                                                        : stand_on_objects(git, config, part);
   if (!cloned) {
     log("error", cloned.error());
     return 1;

@@ -102,6 +102,11 @@ std::expected<Config, std::string> load_config(const fs::path& file) {
     const std::string access = text(json, "access");
     if (access != "ReadOnly" && access != "ReadWrite") throw Wrong{"access"};
     config.read_only = access == "ReadOnly";
+    if (json.contains("mount")) {
+      const std::string mount = text(json, "mount");
+      if (mount != "ReadWrite" && mount != "GitDirOnly") throw Wrong{"mount"};
+      if (mount == "GitDirOnly") config.mount = Mount::kGitDirOnly;
+    }
     config.username = text(json, "username", true);
     if (std::ranges::any_of(config.username, is_control)) throw Wrong{"username"};
     config.token_file = path(json, "tokenFile", true);

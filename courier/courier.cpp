@@ -169,15 +169,34 @@ std::expected<void, std::string> Courier::fetch() {
     if (auto set = in_repository({"update-ref", reference, start_}); !set)
       return std::unexpected(std::move(set.error()));
   }
-  const std::string part = config_.bundle.string() + ".part";
-  if (auto bundled = in_repository({"bundle", "create", "--quiet", part, branch}); !bundled)
-    return std::unexpected(std::move(bundled.error()));
-  chmod(part.c_str(), 0644);
+  if (auto handed = hand_out(branch); !handed) return handed;
+  log("info", fmt::format("fetched {} at {}", from, start_));
+  return {};
+}
+
+std::expected<void, std::string> Courier::hand_out(const std::string& branch) const {
+  const fs::path part = config_.bundle.string() + ".part";
+  fs::remove_all(part);
+  if (config_.mount == Mount::kReadWrite) {
+    if (auto bundled = in_repository({"bundle", "create", "--quiet", part, branch}); !bundled)
+      return std::unexpected(std::move(bundled.error()));
+    chmod(part.c_str(), 0644);
+  } else {
+    GitRun init;
+    init.arguments = {"init", "--quiet", "--bare", "--template=", part.string()};
+    if (auto made = git_.run(init); !made) return std::unexpected(std::move(made.error()));
+    // A copy, for what is taken over from the agent later is not to be read by it; nothing of its
+    // is here yet.
+    fs::remove_all(part / "objects");
+    fs::copy(config_.repository / "objects", part / "objects", fs::copy_options::recursive);
+    GitRun name;
+    name.arguments = {"--git-dir", part.string(), "update-ref", branch, start_};
+    if (auto named = git_.run(name); !named) return std::unexpected(std::move(named.error()));
+  }
   std::error_code failed;
   fs::rename(part, config_.bundle, failed);
   if (failed)
     return std::unexpected(fmt::format("{}: {}", config_.bundle.string(), failed.message()));
-  log("info", fmt::format("fetched {} at {}", from, start_));
   return {};
 }
 
@@ -266,6 +285,9 @@ std::expected<void, std::string> Courier::gather(const std::string& tip,
   run.max_output_bytes = config_.max_pack_bytes;
   run.max_memory = kMaxMemory;
   run.deadline = end_by_ ? kFinalStep : kStep;
+  // That it stands on what the courier handed out is as it should be.
+  if (config_.mount != Mount::kReadWrite && objects->ignored == kAlternates)
+    objects->ignored.clear();
   if (auto gathered = timed(std::move(run)); !gathered)
     return std::unexpected(
         gathered.error() +

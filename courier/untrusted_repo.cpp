@@ -200,7 +200,7 @@ std::expected<AgentObjects, std::string> list_objects(const fs::path& workspace)
     if (objects.packs.size() > kMaxPacks) return std::unexpected(kTooMany);
   }
   const Descriptor alternates = open_beneath(top, "info/alternates", O_PATH);
-  if (alternates.valid() || errno != ENOENT) objects.ignored = ".git/objects/info/alternates";
+  if (alternates.valid() || errno != ENOENT) objects.ignored = kAlternates;
   return objects;
 }
 

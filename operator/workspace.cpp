@@ -215,6 +215,10 @@ std::string check(const Workspace& w) {
   if (!is_safe_ref_name(w.branch))
     return "spec.repository.branch is not the short name of a branch";
   if (w.branch == w.ref) return "spec.repository.branch must differ from spec.repository.ref";
+  if (w.storage && w.mount != Mount::kReadWrite) {
+    return "spec.storage: with spec.repository.mount other than ReadWrite nothing that the agent "
+           "writes outlives its pod but what is pushed; leave one of them out";
+  }
   if (w.task) {
     for (const std::string& file : w.task->files) {
       const bool climbs = file == ".." || file.starts_with("../") || file.ends_with("/..") ||
@@ -326,6 +330,9 @@ std::expected<Workspace, std::string> parse_workspace(const Json& object) {
     const std::string access = text(repository, "spec.repository", "access", "ReadWrite");
     if (access != "ReadWrite" && access != "ReadOnly") throw WrongType{"spec.repository.access"};
     w.read_only = access == "ReadOnly";
+    const std::string mount = text(repository, "spec.repository", "mount", "ReadWrite");
+    if (mount != "ReadWrite" && mount != "GitDirOnly") throw WrongType{"spec.repository.mount"};
+    if (mount == "GitDirOnly") w.mount = Mount::kGitDirOnly;
     const std::string via = text(repository, "spec.repository", "via");
     if (!via.empty() && via != "Gateway" && via != "Direct") throw WrongType{"spec.repository.via"};
     w.via = via.empty() ? Via::kUnsaid : via == "Gateway" ? Via::kGateway : Via::kDirect;

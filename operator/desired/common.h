@@ -5,6 +5,10 @@
 
 namespace palisade::op {
 
+// Where courier, checkout and agent have the fetched repository, with another mount than ReadWrite.
+inline constexpr const char* kProjectMount = "/palisade/project";
+inline constexpr const char* kProjectRepository = "/palisade/project/repo.git";
+
 [[nodiscard]] inline Json base_object(const Workspace& w, const kube::Resource& resource,
                                       const std::string& name) {
   return {{"apiVersion", resource.api_version()},

@@ -153,6 +153,11 @@ Json desired_config_map(const Workspace& workspace, const Defaults& defaults, co
       {"terminationLog", "/dev/termination-log"},
       {"pollSeconds", 2},
       {"maxPackBytes", 512 * 1024 * 1024}};
+  // A pod that is there was made without the field.
+  if (workspace.mount != Mount::kReadWrite) {
+    courier["mount"] = "GitDirOnly";
+    courier["bundle"] = kProjectRepository;
+  }
   // For people who ask what the courier may do; the gateway knows it from the workspace.
   if (!direct) courier["repositoryUrl"] = workspace.url;
   Json object = base_object(workspace, kube::resources::kConfigMaps, workspace.agent_object());

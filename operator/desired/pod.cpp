@@ -44,6 +44,12 @@ Json variable(const char* name, const std::string& value) {
   return {{"name", name}, {"value", value}};
 }
 
+// The fetched repository, from the courier to the checkout and, with another mount than ReadWrite,
+// to the agent.
+Json seed_mount(const Workspace& w, bool read_only) {
+  return mount("seed", w.mount == Mount::kReadWrite ? "/seed" : kProjectMount, read_only);
+}
+
 // The first to start and the last to end: the courier's pushes go through it.
 Json relay_container(const Workspace& w, const Defaults& defaults, const Access& access) {
   Json mounts{mount("config", "/etc/palisade", true)};
@@ -69,7 +75,7 @@ Json relay_container(const Workspace& w, const Defaults& defaults, const Access&
 }
 
 Json courier_container(const Workspace& w, const Defaults& defaults, const Access& access) {
-  Json mounts{mount("courier", "/var/lib/courier"), mount("seed", "/seed"),
+  Json mounts{mount("courier", "/var/lib/courier"), seed_mount(w, false),
               mount("config", "/etc/palisade", true), mount("workspace", "/workspace", true)};
   if (w.has_credentials() && !git_through_gateway(access, defaults))
     mounts.push_back(mount("git-token", "/var/run/secrets/palisade/git", true));
@@ -97,7 +103,7 @@ Json courier_container(const Workspace& w, const Defaults& defaults, const Acces
           {"volumeMounts", mounts}};
 }
 
-Json checkout_container(const Defaults& defaults) {
+Json checkout_container(const Workspace& w, const Defaults& defaults) {
   return {
       {"name", "checkout"},
       {"image", defaults.courier_image},
@@ -110,7 +116,7 @@ Json checkout_container(const Defaults& defaults) {
         {"limits", {{"cpu", "1"}, {"memory", "512Mi"}, {"ephemeral-storage", "2Gi"}}}}},
       {"securityContext", security_context(kAgentUser)},
       {"volumeMounts",
-       {mount("seed", "/seed", true), mount("config", "/etc/palisade", true),
+       {seed_mount(w, true), mount("config", "/etc/palisade", true),
         mount("workspace", "/workspace"), mount("tmp", "/tmp")}}};
 }
 
@@ -210,6 +216,7 @@ Json aider_container(const Workspace& w, const Defaults& defaults) {
         mount("record", "/palisade/record"),
         // The runtime would mount both writable.
         mount("closed", "/dev/shm", true), mount("closed", "/dev/mqueue", true)}}};
+  if (w.mount != Mount::kReadWrite) container["volumeMounts"].push_back(seed_mount(w, true));
   for (const Json& entry : guard_git_environment())
     container["env"].push_back(entry);
   if (!w.task) {
@@ -294,7 +301,7 @@ Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& acc
         {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
       {"initContainers",
        {relay_container(w, defaults, access), courier_container(w, defaults, access),
-        checkout_container(defaults), guard_container(defaults), recorder_container(defaults)}},
+        checkout_container(w, defaults), guard_container(defaults), recorder_container(defaults)}},
       {"containers", {aider_container(w, defaults)}},
       {"volumes", volumes}};
   if (!aliases.empty()) spec["hostAliases"] = aliases;

@@ -65,6 +65,20 @@ TEST(Config, ReadOnlyNeedsNoToken) {
   EXPECT_TRUE(loaded->token_file.empty());
 }
 
+TEST(Config, WithoutAMountItIsReadWrite) {
+  EXPECT_EQ(load(good().dump())->mount, Mount::kReadWrite);
+  json config = good();
+  config["mount"] = "ReadWrite";
+  EXPECT_EQ(load(config.dump())->mount, Mount::kReadWrite);
+  config["mount"] = "GitDirOnly";
+  EXPECT_EQ(load(config.dump())->mount, Mount::kGitDirOnly);
+  for (const json& wrong : {json("Everything"), json(""), json(1), json(nullptr)}) {
+    config["mount"] = wrong;
+    ASSERT_FALSE(load(config.dump())) << wrong;
+    EXPECT_NE(load(config.dump()).error().find("mount "), std::string::npos);
+  }
+}
+
 TEST(Config, WithoutTlsThereIsOnlyTheRelayAndItGetsNoToken) {
   json config = good();
   EXPECT_FALSE(load(config.dump())->through_relay);

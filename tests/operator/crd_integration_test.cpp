@@ -499,6 +499,30 @@ TEST_F(CrdTest, Egress) {
          "spec.isolation.egress");
 }
 
+TEST_F(CrdTest, Mounts) {
+  const auto mounted = [](const Json& change) {
+    Json object = fresh();
+    object["spec"].merge_patch(change);
+    return object;
+  };
+  struct Row {
+    Json change;
+    std::string refusal;
+  };
+  const Row rows[] = {
+      {{{"repository", {{"mount", "ReadWrite"}}}}, ""},
+      {{{"repository", {{"mount", "GitDirOnly"}}}}, ""},
+      {{{"repository", {{"mount", "GitDirOnly"}, {"access", "ReadOnly"}}}}, ""},
+      {{{"repository", {{"mount", "ReadWrite"}}}, {"storage", {{"size", "1Gi"}}}}, ""},
+      {{{"repository", {{"mount", "GitDirOnly"}}}, {"storage", {{"size", "1Gi"}}}},
+       "storage goes with repository.mount ReadWrite alone"},
+      {{{"repository", {{"mount", "Everything"}}}}, "spec.repository.mount"},
+      {{{"repository", {{"mount", ""}}}}, "spec.repository.mount"},
+  };
+  for (const Row& row : rows)
+    expect(row.change.dump(), tried(mounted(row.change)), row.refusal);
+}
+
 TEST_F(CrdTest, DefaultsAreFilledIn) {
   Json object = minimal_workspace();
   object["metadata"] = {{"name", "defaults"}, {"namespace", "default"}};
@@ -554,6 +578,9 @@ TEST_F(CrdTest, WhatIsSettledStaysSettled) {
       {"settled", repository({{"ref", "palisade/settled"}}), "which must differ from"},
       {"settled", {{"spec", {{"repository", nullptr}}}}, "spec.repository"},
       {"settled", {{"spec", nullptr}}, "spec"},
+      {"settled", repository({{"mount", "GitDirOnly"}}), "mount is immutable"},
+      {"settled", repository({{"mount", "ReadWrite"}}), ""},
+      {"settled", repository({{"mount", nullptr}}), ""},
       {"settled", repository({{"ref", "dev"}}), ""},
       {"settled", repository({{"credentials", nullptr}}), ""},
       {"settled", repository({{"access", "ReadOnly"}}), ""},

@@ -224,6 +224,39 @@ TEST(Desired, WhatIsForReadingIsMountedReadOnly) {
   EXPECT_EQ(closed, (std::set<std::string>{"/dev/shm", "/dev/mqueue"}));
 }
 
+TEST(Desired, GitDirOnlyGivesTheRepositoryToReadAndNoMore) {
+  Json workspace = usual_workspace();
+  workspace["spec"]["repository"]["mount"] = "GitDirOnly";
+  const Json pod = pod_of(workspace);
+  const Json courier = courier_config(workspace);
+  EXPECT_EQ(courier["mount"], "GitDirOnly");
+  EXPECT_EQ(courier["bundle"], "/palisade/project/repo.git");
+  // Its objects are looked for by this name in checkout and agent alike.
+  for (const char* name : {"courier", "checkout", "aider"}) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(mount_of(pod, name, "seed")["mountPath"], "/palisade/project");
+    EXPECT_EQ(mount_of(pod, name, "seed").value("readOnly", false),
+              std::string_view(name) != "courier");
+  }
+  EXPECT_EQ(mounted_by(pod, "aider"), (std::set<std::string>{"workspace", "tmp", "closed", "guard",
+                                                             "policy", "record", "seed"}));
+  for (const Json& mount : container(pod, "aider")["volumeMounts"]) {
+    if (mount.value("readOnly", false)) continue;
+    EXPECT_TRUE(mount["name"] == "workspace" || mount["name"] == "tmp" || mount["name"] == "record")
+        << mount;
+  }
+}
+
+TEST(Desired, WithoutAMountThePodIsWhatItWas) {
+  Json workspace = usual_workspace();
+  const Json before = pod_of(workspace);
+  workspace["spec"]["repository"]["mount"] = "ReadWrite";
+  EXPECT_EQ(pod_of(workspace), before) << "an upgrade would end what runs";
+  EXPECT_FALSE(courier_config(workspace).contains("mount"));
+  EXPECT_EQ(mount_of(before, "checkout", "seed")["mountPath"], "/seed");
+  EXPECT_FALSE(mounted_by(before, "aider").contains("seed"));
+}
+
 TEST(Desired, ScratchSpaceIsSizedAndTmpIsMemory) {
   const Json pod = pod_of(usual_workspace());
   for (const Json& volume : pod["spec"]["volumes"]) {
@@ -428,6 +461,7 @@ TEST(Desired, PolicyFindsNothingInAnyPod) {
       {"interactive", {{"task", nullptr}}},
       {"read-only", {{"repository", {{"access", "ReadOnly"}}}}},
       {"public", {{"repository", {{"credentials", nullptr}}}}},
+      {"git directory only", {{"repository", {{"mount", "GitDirOnly"}}}}},
       {"gvisor", {{"isolation", {{"runtimeClassName", "gvisor"}}}}},
       {"longest", {{"lifecycle", {{"deadline", "24h"}}}}},
       {"large",

@@ -69,6 +69,15 @@ TEST(GuardPolicy, OfTheUsualSession) {
   EXPECT_EQ(policy.record.path, "/palisade/record/record.jsonl");
 }
 
+TEST(GuardPolicy, TheProjectIsReadWhereItIsShared) {
+  const guard::Policy usual = policy_of(usual_workspace());
+  const guard::Policy shared = policy_of(with("/spec/repository/mount", "GitDirOnly"));
+  std::vector<std::string> read = usual.files.read;
+  read.emplace_back("/palisade/project");
+  EXPECT_EQ(shared.files.read, read);
+  EXPECT_EQ(shared.files.write, usual.files.write);
+}
+
 TEST(GuardPolicy, WithoutATestCommandThereIsNoShellAndNoListener) {
   Json workspace = usual_workspace();
   workspace["spec"]["task"].erase("testCommand");

@@ -106,6 +106,7 @@ TEST(Workspace, EveryFieldOfAnotherTypeIsRefusedByName) {
     full["spec"]["repository"]["ref"] = "dev";
     full["spec"]["repository"]["branch"] = "team/x";
     full["spec"]["repository"]["access"] = "ReadWrite";
+    full["spec"]["repository"]["mount"] = "GitDirOnly";
     full["spec"]["repository"]["credentials"]["secretRef"]["key"] = "k";
     full["spec"]["repository"]["credentials"]["secretRef"]["username"] = "u";
     full["spec"]["llm"] = {{"gateway", "default"}};
@@ -231,6 +232,20 @@ TEST(Workspace, Durations) {
     const std::string error = refusal(with(std::string("/spec/lifecycle/") + row.field, row.value));
     EXPECT_EQ(error.empty(), row.good) << row.field << " " << row.value << ": " << error;
   }
+}
+
+TEST(Workspace, TheMountIsReadStrictly) {
+  const auto mounted = [](const Json& mount) {
+    return with("/spec/repository/mount", mount, usual_workspace());
+  };
+  EXPECT_EQ(parsed(usual_workspace()).mount, Mount::kReadWrite);
+  EXPECT_EQ(parsed(mounted("ReadWrite")).mount, Mount::kReadWrite);
+  EXPECT_EQ(parsed(mounted("GitDirOnly")).mount, Mount::kGitDirOnly);
+  for (const Json& wrong : {Json("gitdironly"), Json(""), Json(1), Json("Everything")})
+    EXPECT_THAT(refusal(mounted(wrong)), HasSubstr("spec.repository.mount")) << wrong;
+  Json stored = mounted("GitDirOnly");
+  stored["spec"]["storage"] = Json::object();
+  EXPECT_THAT(refusal(stored), HasSubstr("spec.storage: with spec.repository.mount"));
 }
 
 TEST(Workspace, ATemplateMustHaveBeenFilledIn) {

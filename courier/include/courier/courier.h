@@ -24,7 +24,7 @@ class Courier {
  public:
   Courier(const Config& config, fs::path self);
 
-  // Fetches the start commit and writes the bundle, unless that was done before a restart.
+  // Fetches the start commit and hands it out, unless that was done before a restart.
   [[nodiscard]] std::expected<void, std::string> prepare();
   // Takes over what the agent has committed and pushes it. `final`: SIGTERM no longer ends git,
   // Config::final_seconds do.
@@ -36,6 +36,8 @@ class Courier {
 
  private:
   [[nodiscard]] std::expected<void, std::string> fetch();
+  // Puts what has been fetched where the checkout finds it.
+  [[nodiscard]] std::expected<void, std::string> hand_out(const std::string& branch) const;
   [[nodiscard]] std::expected<void, std::string> gather(const std::string& tip,
                                                         const fs::path& pack) const;
   [[nodiscard]] std::expected<void, std::string> import(const std::string& tip) const;
@@ -70,7 +72,7 @@ class Courier {
 // Until SIGTERM: prepare, then deliver whatever the agent commits, then the last delivery and the
 // report. Exit code.
 [[nodiscard]] int serve(const Config& config, const fs::path& self);
-// Clones the bundle for the agent. Exit code.
+// Makes the agent's clone of what was handed out. Exit code.
 [[nodiscard]] int checkout(const Config& config);
 
 // One JSON line on standard output.

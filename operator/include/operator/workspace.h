@@ -73,6 +73,12 @@ struct MergeRequestSpec {
   bool draft = false;
 };
 
+// spec.repository.mount: what the agent has of the project.
+enum class Mount : std::uint8_t {
+  kReadWrite,   // a clone of its own
+  kGitDirOnly,  // the .git directory to read, and a scratch checkout of its own that stands on it
+};
+
 // spec.repository.via
 enum class Via : std::uint8_t { kUnsaid, kGateway, kDirect };
 
@@ -114,6 +120,7 @@ struct Workspace {
   std::string ref = "main";
   std::string branch;
   bool read_only = false;
+  Mount mount = Mount::kReadWrite;
   Via via = Via::kUnsaid;
   // At most one of these.
   std::optional<SecretRef> secret;
