@@ -96,6 +96,7 @@ json repository_of(const CreateOptions& options) {
   set(out, "ref", options.ref);
   set(out, "branch", options.branch);
   set(out, "mount", options.mount);
+  set(out, "outputDir", options.output_dir);
   set(out, "via", options.via);
   if (options.read_only) out["access"] = "ReadOnly";
   if (json credentials = credentials_of(options); !credentials.empty())

@@ -29,6 +29,7 @@ struct CreateOptions {
   std::string branch;
   bool read_only = false;
   std::string mount;
+  std::string output_dir;
   std::string via;
   // "NAME" or "NAME/KEY"; one of the four at most.
   std::string git_secret;

@@ -239,9 +239,13 @@ void add_repository_options(CLI::App& app, CreateOptions& w) {
   app.add_flag("--read-only", w.read_only, "Nothing is ever pushed");
   app.add_option("--mount", w.mount,
                  "What the agent has of the project: ReadWrite, a clone of its own; GitDirOnly, "
-                 ".git to read and a scratch checkout")
-      ->check(CLI::IsMember({"ReadWrite", "GitDirOnly"}))
+                 ".git to read and a scratch checkout; ReadOnly, a checkout to read")
+      ->check(CLI::IsMember({"ReadWrite", "GitDirOnly", "ReadOnly"}))
       ->type_name("SHAPE");
+  app.add_option("--output-dir", w.output_dir,
+                 "With --mount ReadOnly: the directory of the repository that is written and "
+                 "collected")
+      ->type_name("PATH");
   app.add_option("--via", w.via, "How git reaches the host: Gateway or Direct")
       ->check(CLI::IsMember({"Gateway", "Direct"}))
       ->type_name("WAY");

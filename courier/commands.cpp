@@ -24,7 +24,6 @@ using nlohmann::json;
 // nothing.
 constexpr std::size_t kMaxReport = 12 * 1024 / 7;
 constexpr auto kRetryMost = std::chrono::seconds(60);
-constexpr auto kCheckout = std::chrono::seconds(1800);  // of a large repository
 
 std::string dumped(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -37,68 +36,6 @@ bool wait_for_term(std::chrono::seconds at_most) {
   sigaddset(&signals, SIGTERM);
   const timespec limit{at_most.count(), 0};
   return sigtimedwait(&signals, nullptr, &limit) == SIGTERM;
-}
-
-// Stay in the clone, as a start; the agent may change them there, which binds nobody else.
-constexpr const char* kSettings[] = {"core.hooksPath=/dev/null", "submodule.recurse=false",
-                                     "gc.auto=0"};
-
-std::expected<void, std::string> clone_bundle(const Git& git, const Config& config,
-                                              const fs::path& part) {
-  GitRun clone;
-  clone.arguments = {"clone", "--quiet", "--template=", "--no-tags", "--branch", config.branch};
-  for (const char* setting : kSettings) {
-    clone.arguments.emplace_back("-c");
-    clone.arguments.emplace_back(setting);
-  }
-  clone.arguments.push_back(config.bundle.string());
-  clone.arguments.push_back(part.string());
-  clone.deadline = kCheckout;
-  if (auto cloned = git.run(clone); !cloned) return std::unexpected(std::move(cloned.error()));
-  GitRun forget;
-  forget.arguments = {"-C", part.string(), "remote", "remove", "origin"};
-  if (auto done = git.run(forget); !done) return std::unexpected(std::move(done.error()));
-  return {};
-}
-
-// A checkout whose history is read where it was handed out: no object is copied. Every git is told
-// its directory, for what another user owns it would not look for.
-std::expected<void, std::string> stand_on_objects(const Git& git, const Config& config,
-                                                  const fs::path& part) {
-  const auto ran = [&](std::vector<std::string> arguments) {
-    GitRun run;
-    run.arguments = std::move(arguments);
-    run.deadline = kCheckout;
-    return git.run(run);
-  };
-  const std::string branch = "refs/heads/" + config.branch;
-  const auto start = ran({"--git-dir", config.bundle.string(), "rev-parse", "--verify", branch});
-  if (!start) return std::unexpected(start.error());
-  if (auto made = ran(
-          {"init", "--quiet", "--template=", "--initial-branch=" + config.branch, part.string()});
-      !made)
-    return std::unexpected(std::move(made.error()));
-  const fs::path own = part / ".git";
-  const fs::path alternates = own / "objects" / "info" / "alternates";
-  std::ofstream out(alternates);
-  out << (config.bundle / "objects").string() << "\n";
-  if (!out.flush()) return std::unexpected(alternates.string() + ": cannot be written");
-  for (const std::string setting : kSettings) {
-    const auto equals = setting.find('=');
-    if (auto set = ran({"config", "--file", (own / "config").string(), setting.substr(0, equals),
-                        setting.substr(equals + 1)});
-        !set)
-      return std::unexpected(std::move(set.error()));
-  }
-  for (const std::vector<std::string>& step :
-       {std::vector<std::string>{"update-ref", branch, start->output.substr(0, 40)},
-        std::vector<std::string>{"reset", "--quiet", "--hard"}}) {
-    std::vector<std::string> arguments{"--git-dir", own.string(), "--work-tree", part.string()};
-    arguments.insert(arguments.end(), step.begin(), step.end());
-    if (auto done = ran(std::move(arguments)); !done)
-      return std::unexpected(std::move(done.error()));
-  }
-  return {};
 }
 
 }  // namespace
@@ -120,11 +57,13 @@ void write_report(const Config& config, const Report& report) {
   std::string text;
   // What escapes take is known only once it is written.
   for (std::size_t most = kMaxReport;; most = most * 3 / 4) {
-    text = dumped({{"commits", report.commits},
-                   {"head", report.head},
-                   {"branch", config.branch},
-                   {"pushed", report.pushed},
-                   {"error", report.error.substr(0, most)}});
+    json value{{"commits", report.commits},
+               {"head", report.head},
+               {"branch", config.branch},
+               {"pushed", report.pushed},
+               {"error", report.error.substr(0, most)}};
+    if (!report.note.empty()) value["note"] = report.note.substr(0, most / 2);
+    text = dumped(value);
     if (text.size() <= kMaxReport || most == 0) break;
   }
   std::ofstream out(config.termination_log, std::ios::trunc);
@@ -168,37 +107,6 @@ int serve(const Config& config, const fs::path& self) {
   const bool ok = courier.report().error.empty();
   log(ok ? "info" : "error", ok ? "ended" : courier.report().error);
   return ok ? 0 : 1;
-}
-
-int checkout(const Config& config) {
-  umask(0022);
-  std::error_code failed;
-  fs::create_directories(config.home, failed);
-  if (failed) {
-    log("error", fmt::format("{}: {}", config.home.string(), failed.message()));
-    return 1;
-  }
-  // Another start of the pod's containers: the work stays.
-  if (fs::exists(config.workspace / ".git")) return 0;
-  Config mine = config;
-  mine.token_file.clear();
-  mine.repository = config.home / "unused";  // HOME and TMPDIR of git: this container's own
-  const Git git(mine, "file", {}, {});
-  const fs::path part = config.workspace.string() + ".part";
-  fs::remove_all(part, failed);
-  const auto cloned = config.mount == Mount::kReadWrite ? clone_bundle(git, config, part)
-                                                        : stand_on_objects(git, config, part);
-  if (!cloned) {
-    log("error", cloned.error());
-    return 1;
-  }
-  fs::rename(part, config.workspace, failed);
-  if (failed) {
-    log("error", fmt::format("{}: {}", config.workspace.string(), failed.message()));
-    return 1;
-  }
-  log("info", fmt::format("checked out {}", config.branch));
-  return 0;
 }
 
 }  // namespace palisade::courier

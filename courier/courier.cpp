@@ -156,6 +156,9 @@ std::expected<void, std::string> Courier::fetch() {
   if (!start) return std::unexpected(std::move(start.error()));
   start_ = *start;
   pushed_ = start_;
+  if (config_.mount == Mount::kReadOnly) {
+    if (auto fit = check_output_dir(); !fit) return fit;
+  }
   // The agent has not begun: a clone that is there is an earlier pod's, on a volume that was kept.
   const auto before = read_branch(config_.workspace, config_.branch);
   // What cannot be read may hold work all the same.
@@ -201,6 +204,7 @@ std::expected<void, std::string> Courier::hand_out(const std::string& branch) co
 }
 
 std::string Courier::tip() {
+  if (config_.mount == Mount::kReadOnly) return {};  // its commits are its own
   const auto found = read_branch(config_.workspace, config_.branch);
   const std::string fault = found ? std::string() : found.error();
   if (!fault.empty() && fault != unreadable_) log("warn", kUnreadable + fault);
@@ -212,7 +216,20 @@ void Courier::deliver(bool final) {
   if (final) end_by_ = Clock::now() + std::chrono::seconds(config_.final_seconds);
   report_.error.clear();
   report_.pushed = false;
+  report_.note.clear();
   if (config_.read_only) return;  // nothing is ever pushed: that is as asked
+  if (config_.mount == Mount::kReadOnly) {
+    if (!final) return;  // what is still being written is nothing yet
+    try {
+      if (auto done = deliver_output(); !done) report_.error = std::move(done.error());
+    } catch (const fs::filesystem_error& error) {
+      report_.error = error.what();
+    }
+    for (const std::string& told : {report_.error, report_.note}) {
+      if (!told.empty()) log("warn", told);
+    }
+    return;
+  }
   const auto found = read_branch(config_.workspace, config_.branch);
   if (!found) {
     report_.error = kUnreadable + found.error();

@@ -74,9 +74,45 @@ print("STRAY-END", flush=True)
 """
 ).strip()
 
+OUTPUT = "docs/reports"
+REPORT = f"{OUTPUT}/report.md"
+REPORT_TEXT = "The form takes names of letters and digits."
+READ_ONLY_REQUEST = "Report on what the login form accepts"
+# The test command is the project's own and tries what a turned one would; the model's reply writes astray beside it.
+READ_ONLY_ATTEMPTS = (
+    ATTEMPTS
+    + f"""
+
+
+tried("read the project", lambda: open({FILE!r}).read())
+tried("change a file of the project", lambda: write({FILE!r}))
+tried("delete a file of the project", lambda: os.remove({FILE!r}))
+tried("add a file to the project", lambda: write("stray.txt"))
+tried("add a file beside the output", lambda: write("docs/stray.txt"))
+tried("put another .git in its place", lambda: os.rename(".git", ".git.old"))
+tried("add an object to the project", lambda: write({PROJECT!r} + "/objects/stray"))
+tried("write beside the project", lambda: write("/workspace/stray"))
+tried("take the output away", lambda: os.rename({OUTPUT!r}, "docs/other"))
+tried("write in the output", lambda: write({OUTPUT!r} + "/extra.md"))
+tried("write in its home", lambda: write(os.environ["HOME"] + "/scratch.txt"))
+tried("link out of the output", lambda: os.symlink("/etc/passwd", {OUTPUT!r} + "/passwd"))
+tried("leave a pipe", lambda: os.mkfifo({OUTPUT!r} + "/pipe"))
+tried("leave a hook", lambda: (os.makedirs({OUTPUT!r} + "/.git/hooks"), write({OUTPUT!r} + "/.git/hooks/post-commit")))
+tried("leave a name of two lines", lambda: write({OUTPUT!r} + "/two\\nlines"))
+tried("leave attributes", lambda: write({OUTPUT!r} + "/.gitattributes"))
+print("STRAY-END", flush=True)
+"""
+).strip()
+READ_ONLY_FILES = {FILE: FILES[FILE], STRAY: READ_ONLY_ATTEMPTS + "\n", f"{OUTPUT}/README.md": "# Reports\n"}
+
 READ = ("read its objects",)
 OWN = ("write in its checkout", "write in its home")
+# What a ReadOnly session may do; the last five are left out of what is collected.
+READ_ONLY_OWN = ("read the project", "write in the output", "write in its home")
+LEFT = ("link out of the output", "leave a pipe", "leave a hook", "leave a name of two lines", "leave attributes")
 
 RULES: list[dict[str, Any]] = [
     {"contains": GIT_DIR_REQUEST, "reply": edit(FILE, BEFORE, AFTER) + "\n" + edit(STRAY, NO_STRAY, GIT_DIR_ATTEMPTS)},
+    # Aider stops at the first edit that it cannot write: the proper one comes first.
+    {"contains": READ_ONLY_REQUEST, "reply": edit(REPORT, "", REPORT_TEXT, "text") + "\n" + edit(FILE, BEFORE, AFTER)},
 ]

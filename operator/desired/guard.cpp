@@ -242,6 +242,8 @@ Json guard_policy(const Workspace& w, const std::vector<Unreachable>& unreachabl
         kProjectMount};
   }
 
+  // Beside the mounts a second wall.
+  if (w.mount == Mount::kReadOnly) files["write"] = {kHome, output_path(w), "/tmp"};
   Json limits{{"deadline", seconds_text(w.time())}};
   if (w.idle_timeout.count() > 0) limits["idle"] = seconds_text(w.idle_timeout);
   if (w.command_timeout.count() > 0) limits["command"] = seconds_text(w.command_timeout);

@@ -202,6 +202,13 @@ TEST(Workspaces, AreRefusedByTheOptionThatIsWrong) {
       {[](O& o) { o.storage_class = "fast"; }, "give a --storage SIZE too"},
       {[](O& o) { o.retain = true; }, "give a --storage SIZE too"},
       {[](O& o) { o.mount = "Everything"; }, "spec.repository.mount"},
+      {[](O& o) { o.mount = "ReadOnly"; }, "spec.repository.outputDir goes with"},
+      {[](O& o) { o.output_dir = "out"; }, "spec.repository.outputDir goes with"},
+      {[](O& o) {
+         o.mount = "ReadOnly";
+         o.output_dir = "../out";
+       },
+       "spec.repository.outputDir must be a path"},
       {[](O& o) {
          o.mount = "GitDirOnly";
          o.storage = "1Gi";
@@ -257,6 +264,10 @@ TEST_F(CreateProgram, TakesTheShapeTheVolumeAndTheTemplate) {
   EXPECT_EQ(json::parse(stored.out)["spec"]["storage"],
             json({{"size", "2Gi"}, {"storageClassName", ""}}));
   EXPECT_EQ(json::parse(stored.out)["spec"]["lifecycle"]["retain"], "Retain");
+  const auto fixed = run(repo + " --mount ReadOnly --output-dir docs/reports");
+  ASSERT_EQ(fixed.status, 0) << fixed.err;
+  EXPECT_EQ(json::parse(fixed.out)["spec"]["repository"]["outputDir"], "docs/reports");
+  EXPECT_EQ(run(repo + " --mount ReadOnly").status, 2);
   EXPECT_EQ(run(repo + " --mount Everything").status, 2);
 }
 

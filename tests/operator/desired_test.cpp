@@ -1,5 +1,6 @@
 // What the operator writes for a workspace, fact by fact, and that its own policy finds nothing
 // wrong with any pod that it can write.
+#include <map>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -247,6 +248,42 @@ TEST(Desired, GitDirOnlyGivesTheRepositoryToReadAndNoMore) {
   }
 }
 
+TEST(Desired, ReadOnlyGivesOneDirectoryToWrite) {
+  Json workspace = usual_workspace();
+  workspace["spec"]["repository"]["mount"] = "ReadOnly";
+  workspace["spec"]["repository"]["outputDir"] = "docs/reports";
+  workspace["spec"]["task"]["files"] = {"src/login.py", "docs/reports/a.md", "docs/reports.md"};
+  const Json pod = pod_of(workspace);
+  std::map<std::string, std::string> writable;
+  for (const Json& mount : container(pod, "aider")["volumeMounts"]) {
+    if (!mount.value("readOnly", false)) writable[mount["mountPath"]] = mount["name"];
+  }
+  EXPECT_EQ(writable,
+            (std::map<std::string, std::string>{{"/palisade/record", "record"},
+                                                {"/tmp", "tmp"},
+                                                {"/workspace/.home", "workspace"},
+                                                {"/workspace/repo/docs/reports", "output"}}))
+      << "the record is behind Landlock";
+  EXPECT_EQ(mount_of(pod, "aider", "project"),
+            Json({{"name", "project"}, {"mountPath", "/workspace/repo"}, {"readOnly", true}}));
+  EXPECT_EQ(mount_of(pod, "aider", "seed")["readOnly"], true);
+  EXPECT_EQ(mount_of(pod, "courier", "output"),
+            Json({{"name", "output"}, {"mountPath", "/palisade/output"}, {"readOnly", true}}));
+  EXPECT_FALSE(mounted_by(pod, "courier").contains("workspace"));
+  EXPECT_FALSE(mounted_by(pod, "courier").contains("project"));
+  EXPECT_FALSE(mount_of(pod, "checkout", "project").contains("readOnly"));
+  const Json courier = courier_config(workspace);
+  EXPECT_EQ(courier["mount"], "ReadOnly");
+  EXPECT_EQ(courier["outputDir"], "docs/reports");
+  EXPECT_EQ(courier["output"], "/palisade/output");
+  EXPECT_EQ(courier["gitDir"], "/workspace/.home/repo.git");
+  // What it cannot write it is shown.
+  const Json& command = container(pod, "aider")["command"];
+  EXPECT_TRUE(has(command, "--read=src/login.py"));
+  EXPECT_TRUE(has(command, "--file=docs/reports/a.md"));
+  EXPECT_TRUE(has(command, "--read=docs/reports.md"));
+}
+
 TEST(Desired, WithoutAMountThePodIsWhatItWas) {
   Json workspace = usual_workspace();
   const Json before = pod_of(workspace);
@@ -462,6 +499,8 @@ TEST(Desired, PolicyFindsNothingInAnyPod) {
       {"read-only", {{"repository", {{"access", "ReadOnly"}}}}},
       {"public", {{"repository", {{"credentials", nullptr}}}}},
       {"git directory only", {{"repository", {{"mount", "GitDirOnly"}}}}},
+      {"read-only project",
+       {{"repository", {{"mount", "ReadOnly"}, {"outputDir", "docs/reports"}}}}},
       {"gvisor", {{"isolation", {{"runtimeClassName", "gvisor"}}}}},
       {"longest", {{"lifecycle", {{"deadline", "24h"}}}}},
       {"large",

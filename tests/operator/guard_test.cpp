@@ -76,6 +76,12 @@ TEST(GuardPolicy, TheProjectIsReadWhereItIsShared) {
   read.emplace_back("/palisade/project");
   EXPECT_EQ(shared.files.read, read);
   EXPECT_EQ(shared.files.write, usual.files.write);
+  Json workspace = with("/spec/repository/mount", "ReadOnly");
+  workspace["spec"]["repository"]["outputDir"] = "docs/reports";
+  const guard::Policy fixed = policy_of(workspace);
+  EXPECT_EQ(fixed.files.read, read);
+  EXPECT_EQ(fixed.files.write,
+            (std::vector<std::string>{"/workspace/.home", "/workspace/repo/docs/reports", "/tmp"}));
 }
 
 TEST(GuardPolicy, WithoutATestCommandThereIsNoShellAndNoListener) {

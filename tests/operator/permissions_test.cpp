@@ -90,7 +90,10 @@ class Generator {
     if (pick(4) == 0) spec["isolation"]["exec"] = {{"mode", "Audit"}};
     if (coin()) spec["isolation"]["exec"]["allow"] = {"/usr/bin/make"};
     if (coin()) spec["storage"] = {{"size", "2Gi"}};
-    if (!spec.contains("storage") && coin()) spec["repository"]["mount"] = "GitDirOnly";
+    if (!spec.contains("storage") && coin()) {
+      spec["repository"]["mount"] = coin() ? "GitDirOnly" : "ReadOnly";
+      if (spec["repository"]["mount"] == "ReadOnly") spec["repository"]["outputDir"] = "docs/out";
+    }
     Access reached = own_gateway ? gateway_access() : access();
     if (own_gateway && coin()) {
       spec["repository"]["via"] = "Direct";
@@ -421,6 +424,8 @@ TEST(Permissions, DifferByTheShape) {
   const auto agent_of = [](const char* mount) {
     Json workspace = usual_workspace();
     workspace["spec"]["repository"]["mount"] = mount;
+    if (std::string_view(mount) == "ReadOnly")
+      workspace["spec"]["repository"]["outputDir"] = "docs/out";
     Model model(workspace, true);
     model.settle();
     return actor_named(permissions_of(applied(model).objects()), "aider");
@@ -432,6 +437,17 @@ TEST(Permissions, DifferByTheShape) {
               UnorderedElementsAre("/dev/shm", "/dev/mqueue", "/palisade/project"));
   EXPECT_THAT(values(shared, "filesystem.rw"), ElementsAre("/workspace", "/tmp"));
   EXPECT_EQ(values(shared, "git.api"), values(usual, "git.api"));
+  const Actor fixed = agent_of("ReadOnly");
+  EXPECT_THAT(
+      values(fixed, "filesystem.read"),
+      UnorderedElementsAre("/dev/shm", "/dev/mqueue", "/palisade/project", "/workspace/repo"));
+  EXPECT_THAT(values(fixed, "filesystem.rw"),
+              UnorderedElementsAre("/workspace/.home", "/tmp", "/workspace/repo/docs/out"));
+  ASSERT_EQ(values(fixed, "git.api"), values(usual, "git.api"));
+  EXPECT_EQ(usual.find("git.api")->grants[0].detail,
+            "through the courier, what is committed in /workspace/repo");
+  EXPECT_EQ(fixed.find("git.api")->grants[0].detail,
+            "through the courier, what is left in /workspace/repo/docs/out");
 }
 
 // Each weakening that gives a container something changes the document.

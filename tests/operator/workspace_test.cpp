@@ -248,6 +248,34 @@ TEST(Workspace, TheMountIsReadStrictly) {
   EXPECT_THAT(refusal(stored), HasSubstr("spec.storage: with spec.repository.mount"));
 }
 
+TEST(Workspace, TheOutputDirectoryGoesWithReadOnly) {
+  const auto read_only = [](const Json& directory) {
+    return with("/spec/repository/outputDir", directory,
+                with("/spec/repository/mount", "ReadOnly"));
+  };
+  const Workspace w = parsed(read_only("docs/reports"));
+  EXPECT_EQ(w.mount, Mount::kReadOnly);
+  EXPECT_EQ(w.output_dir, "docs/reports");
+  for (const char* good : {"a", "A_1", "a/b/c", "a.b", "a-b", "_x", "a..b", "0"})
+    EXPECT_EQ(refusal(read_only(good)), "") << good;
+  for (const std::string& wrong :
+       {std::string("/a"), std::string("a/"), std::string("a//b"), std::string(".."),
+        std::string("a/../b"), std::string("./a"), std::string(".git"), std::string("a/.git"),
+        std::string("-a"), std::string("a/-b"), std::string("a b"), std::string("a\nb"),
+        std::string("\xc3\xbc"), std::string("a\0b", 3), std::string(201, 'a')}) {
+    EXPECT_THAT(refusal(read_only(wrong)), HasSubstr("spec.repository.outputDir must be a path"))
+        << wrong;
+  }
+  EXPECT_THAT(refusal(with("/spec/repository/mount", "ReadOnly")), HasSubstr("which needs it"));
+  EXPECT_THAT(refusal(read_only("")), HasSubstr("which needs it"));
+  for (const char* mount : {"ReadWrite", "GitDirOnly"}) {
+    EXPECT_THAT(refusal(with("/spec/repository/mount", mount, read_only("a"))),
+                HasSubstr("goes with spec.repository.mount ReadOnly"));
+  }
+  EXPECT_THAT(refusal(with("/spec/storage", Json::object(), read_only("a"))),
+              HasSubstr("spec.storage: with spec.repository.mount"));
+}
+
 TEST(Workspace, ATemplateMustHaveBeenFilledIn) {
   Json object = usual_workspace();
   object["spec"]["templateRef"] = {{"name", "python"}};

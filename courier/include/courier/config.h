@@ -14,6 +14,7 @@ namespace fs = std::filesystem;
 enum class Mount : std::uint8_t {
   kReadWrite,   // a clone of its own
   kGitDirOnly,  // a scratch checkout that stands on the objects of a repository it can only read
+  kReadOnly,    // a checkout that it can only read, but for one directory, which is collected
 };
 
 struct Config {
@@ -32,7 +33,11 @@ struct Config {
   // that the agent's container mounts read-only at the same path.
   fs::path bundle;
   fs::path workspace;  // the agent's clone: data
-  fs::path home;       // the agent's HOME, made by the checkout
+  // With mount ReadOnly alone:
+  fs::path git_dir;        // the agent's own, on another volume than its checkout
+  std::string output_dir;  // the writable directory, as a path in the repository
+  fs::path output;         // the volume that lies there: data
+  fs::path home;           // the agent's HOME, made by the checkout
   fs::path termination_log;
   int poll_seconds = 2;
   // A tip is pushed while the session goes on once it has stood for this long, so that a commit
