@@ -95,6 +95,8 @@ json repository_of(const CreateOptions& options) {
   json out{{"url", options.url}};
   set(out, "ref", options.ref);
   set(out, "branch", options.branch);
+  set(out, "mount", options.mount);
+  set(out, "outputDir", options.output_dir);
   set(out, "via", options.via);
   if (options.read_only) out["access"] = "ReadOnly";
   if (json credentials = credentials_of(options); !credentials.empty())
@@ -126,8 +128,21 @@ json task_of(const CreateOptions& options) {
   return out;
 }
 
+json storage_of(const CreateOptions& options) {
+  if (options.storage.empty()) {
+    if (options.storage_class || options.retain)
+      throw Wrong{"--storage-class and --retain are a volume's: give a --storage SIZE too"};
+    return nullptr;
+  }
+  json out{{"size", options.storage}};
+  if (options.storage_class) out["storageClassName"] = *options.storage_class;
+  return out;
+}
+
 json spec_of(const CreateOptions& options) {
   json spec{{"repository", repository_of(options)}};
+  if (!options.from_template.empty()) spec["templateRef"] = {{"name", options.from_template}};
+  if (json storage = storage_of(options); !storage.is_null()) spec["storage"] = std::move(storage);
   if (json task = task_of(options); !task.is_null()) spec["task"] = std::move(task);
   json agent = json::object();
   set(agent, "image", options.image);
@@ -147,6 +162,7 @@ json spec_of(const CreateOptions& options) {
   set(lifecycle, "idleTimeout", options.idle_timeout);
   set(lifecycle, "commandTimeout", options.command_timeout);
   set(lifecycle, "ttlAfterFinished", options.ttl);
+  if (options.retain) lifecycle["retain"] = "Retain";
   if (!lifecycle.empty()) spec["lifecycle"] = std::move(lifecycle);
   json isolation = json::object();
   set(isolation, "runtimeClassName", options.runtime_class);
@@ -183,8 +199,10 @@ std::expected<json, std::string> workspace_of(const CreateOptions& options) {
       if (std::ranges::any_of(*list, [](const std::string& one) { return !is_utf8(one); }))
         throw Wrong{std::string(path) + " has a name that is not UTF-8"};
     }
-    // The operator's own reading of it.
-    const auto read = op::parse_workspace(out);
+    // The operator's own reading of it. The template is the webhook's to fill in.
+    json own = out;
+    own["spec"].erase("templateRef");
+    const auto read = op::parse_workspace(own);
     if (!read) throw Wrong{read.error()};
     return out;
   } catch (const Wrong& wrong) {

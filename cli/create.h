@@ -16,6 +16,7 @@ struct CreateOptions {
   std::string name;  // "": made from the message
   std::string ns;
   std::vector<std::string> labels;  // KEY=VALUE
+  std::string from_template;        // an AgentWorkspaceTemplate
 
   std::string message;  // "": an interactive session
   std::vector<std::string> files;
@@ -27,6 +28,8 @@ struct CreateOptions {
   std::string ref;
   std::string branch;
   bool read_only = false;
+  std::string mount;
+  std::string output_dir;
   std::string via;
   // "NAME" or "NAME/KEY"; one of the four at most.
   std::string git_secret;
@@ -51,6 +54,9 @@ struct CreateOptions {
   std::string ttl;
   std::string runtime_class;
   std::vector<std::string> allow;  // programs
+  std::string storage;             // size of a volume of its own
+  std::optional<std::string> storage_class;
+  bool retain = false;  // that volume, after the workspace
 };
 
 // The object to send, or which option is wrong and how to put it right. What only the API server

@@ -237,6 +237,15 @@ void add_repository_options(CLI::App& app, CreateOptions& w) {
   app.add_option("--branch", w.branch, "The one branch that is pushed; palisade/NAME if not said")
       ->type_name("NAME");
   app.add_flag("--read-only", w.read_only, "Nothing is ever pushed");
+  app.add_option("--mount", w.mount,
+                 "What the agent has of the project: ReadWrite, a clone of its own; GitDirOnly, "
+                 ".git to read and a scratch checkout; ReadOnly, a checkout to read")
+      ->check(CLI::IsMember({"ReadWrite", "GitDirOnly", "ReadOnly"}))
+      ->type_name("SHAPE");
+  app.add_option("--output-dir", w.output_dir,
+                 "With --mount ReadOnly: the directory of the repository that is written and "
+                 "collected")
+      ->type_name("PATH");
   app.add_option("--via", w.via, "How git reaches the host: Gateway or Direct")
       ->check(CLI::IsMember({"Gateway", "Direct"}))
       ->type_name("WAY");
@@ -278,6 +287,12 @@ void add_session_options(CLI::App& app, CreateOptions& w) {
       ->allow_extra_args(false);
   app.add_option("--runtime-class", w.runtime_class, "Sandboxed runtime, such as kata")
       ->type_name("NAME");
+  app.add_option("--storage", w.storage, "A volume of its own for /workspace, so large: 20Gi")
+      ->type_name("SIZE");
+  app.add_option("--storage-class", w.storage_class,
+                 "Its StorageClass; the cluster's default if not said")
+      ->type_name("NAME");
+  app.add_flag("--retain", w.retain, "Keep that volume when the workspace is deleted");
   app.add_option("--deadline", w.deadline, "Longest run time: 45m, 2h")->type_name("TIME");
   app.add_option("--idle-timeout", w.idle_timeout, "End a session that does nothing for so long")
       ->type_name("TIME");
@@ -298,6 +313,9 @@ Command add_create(CLI::App& parent) {
   app->add_option("-l,--label", w.labels, "A label; repeatable")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
+  app->add_option("--template", w.from_template,
+                  "AgentWorkspaceTemplate of the namespace; what it sets is filled in")
+      ->type_name("NAME");
   add_task_options(*app, *options);
   add_repository_options(*app, w);
   add_session_options(*app, w);

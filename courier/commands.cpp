@@ -57,11 +57,13 @@ void write_report(const Config& config, const Report& report) {
   std::string text;
   // What escapes take is known only once it is written.
   for (std::size_t most = kMaxReport;; most = most * 3 / 4) {
-    text = dumped({{"commits", report.commits},
-                   {"head", report.head},
-                   {"branch", config.branch},
-                   {"pushed", report.pushed},
-                   {"error", report.error.substr(0, most)}});
+    json value{{"commits", report.commits},
+               {"head", report.head},
+               {"branch", config.branch},
+               {"pushed", report.pushed},
+               {"error", report.error.substr(0, most)}};
+    if (!report.note.empty()) value["note"] = report.note.substr(0, most / 2);
+    text = dumped(value);
     if (text.size() <= kMaxReport || most == 0) break;
   }
   std::ofstream out(config.termination_log, std::ios::trunc);
@@ -71,6 +73,7 @@ void write_report(const Config& config, const Report& report) {
 }
 
 int serve(const Config& config, const fs::path& self) {
+  umask(0022);  // what is handed out another user reads
   Courier courier(config, self);
   if (auto prepared = courier.prepare(); !prepared) {
     log("error", prepared.error());
@@ -104,59 +107,6 @@ int serve(const Config& config, const fs::path& self) {
   const bool ok = courier.report().error.empty();
   log(ok ? "info" : "error", ok ? "ended" : courier.report().error);
   return ok ? 0 : 1;
-}
-
-int checkout(const Config& config) {
-  umask(0022);
-  std::error_code failed;
-  fs::create_directories(config.home, failed);
-  if (failed) {
-    log("error", fmt::format("{}: {}", config.home.string(), failed.message()));
-    return 1;
-  }
-  // Another start of the pod's containers: the work stays.
-  if (fs::exists(config.workspace / ".git")) return 0;
-  Config mine = config;
-  mine.token_file.clear();
-  mine.repository = config.home / "unused";  // HOME and TMPDIR of git: this container's own
-  const Git git(mine, "file", {}, {});
-  const fs::path part = config.workspace.string() + ".part";
-  fs::remove_all(part, failed);
-  GitRun clone;
-  // The settings stay in the clone, as a start; the agent may change them there, which binds nobody
-  // else.
-  clone.arguments = {"clone",
-                     "--quiet",
-                     "--template=",
-                     "--no-tags",
-                     "--branch",
-                     config.branch,
-                     "-c",
-                     "core.hooksPath=/dev/null",
-                     "-c",
-                     "submodule.recurse=false",
-                     "-c",
-                     "gc.auto=0",
-                     config.bundle.string(),
-                     part.string()};
-  clone.deadline = std::chrono::seconds(1800);
-  auto cloned = git.run(clone);
-  if (cloned) {
-    GitRun forget;
-    forget.arguments = {"-C", part.string(), "remote", "remove", "origin"};
-    cloned = git.run(forget);
-  }
-  if (!cloned) {
-    log("error", cloned.error());
-    return 1;
-  }
-  fs::rename(part, config.workspace, failed);
-  if (failed) {
-    log("error", fmt::format("{}: {}", config.workspace.string(), failed.message()));
-    return 1;
-  }
-  log("info", fmt::format("checked out {}", config.branch));
-  return 0;
 }
 
 }  // namespace palisade::courier

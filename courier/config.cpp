@@ -83,6 +83,24 @@ bool is_ref_name(std::string_view name) {
   return true;
 }
 
+// A path below the repository's root, of plain words that begin with neither a dot nor a dash.
+bool is_output_dir(std::string_view path) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '-';
+  };
+  if (path.empty() || path.size() > 200) return false;
+  for (std::size_t at = 0; at <= path.size();) {
+    const std::size_t end = std::min(path.find('/', at), path.size());
+    const std::string_view part = path.substr(at, end - at);
+    if (part.empty() || part.front() == '.' || part.front() == '-' ||
+        !std::ranges::all_of(part, plain))
+      return false;
+    at = end + 1;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::expected<Config, std::string> load_config(const fs::path& file) {
@@ -102,6 +120,19 @@ std::expected<Config, std::string> load_config(const fs::path& file) {
     const std::string access = text(json, "access");
     if (access != "ReadOnly" && access != "ReadWrite") throw Wrong{"access"};
     config.read_only = access == "ReadOnly";
+    if (json.contains("mount")) {
+      const std::string mount = text(json, "mount");
+      if (mount != "ReadWrite" && mount != "GitDirOnly" && mount != "ReadOnly")
+        throw Wrong{"mount"};
+      if (mount == "GitDirOnly") config.mount = Mount::kGitDirOnly;
+      if (mount == "ReadOnly") config.mount = Mount::kReadOnly;
+    }
+    if (config.mount == Mount::kReadOnly) {
+      config.git_dir = path(json, "gitDir");
+      config.output = path(json, "output");
+      config.output_dir = text(json, "outputDir");
+      if (!is_output_dir(config.output_dir)) throw Wrong{"outputDir"};
+    }
     config.username = text(json, "username", true);
     if (std::ranges::any_of(config.username, is_control)) throw Wrong{"username"};
     config.token_file = path(json, "tokenFile", true);

@@ -156,6 +156,9 @@ std::expected<void, std::string> Courier::fetch() {
   if (!start) return std::unexpected(std::move(start.error()));
   start_ = *start;
   pushed_ = start_;
+  if (config_.mount == Mount::kReadOnly) {
+    if (auto fit = check_output_dir(); !fit) return fit;
+  }
   // The agent has not begun: a clone that is there is an earlier pod's, on a volume that was kept.
   const auto before = read_branch(config_.workspace, config_.branch);
   // What cannot be read may hold work all the same.
@@ -169,19 +172,39 @@ std::expected<void, std::string> Courier::fetch() {
     if (auto set = in_repository({"update-ref", reference, start_}); !set)
       return std::unexpected(std::move(set.error()));
   }
-  const std::string part = config_.bundle.string() + ".part";
-  if (auto bundled = in_repository({"bundle", "create", "--quiet", part, branch}); !bundled)
-    return std::unexpected(std::move(bundled.error()));
-  chmod(part.c_str(), 0644);
-  std::error_code failed;
-  fs::rename(part, config_.bundle, failed);
-  if (failed)
-    return std::unexpected(fmt::format("{}: {}", config_.bundle.string(), failed.message()));
+  if (auto handed = hand_out(branch); !handed) return handed;
   log("info", fmt::format("fetched {} at {}", from, start_));
   return {};
 }
 
+std::expected<void, std::string> Courier::hand_out(const std::string& branch) const {
+  const fs::path part = config_.bundle.string() + ".part";
+  fs::remove_all(part);
+  if (config_.mount == Mount::kReadWrite) {
+    if (auto bundled = in_repository({"bundle", "create", "--quiet", part, branch}); !bundled)
+      return std::unexpected(std::move(bundled.error()));
+    chmod(part.c_str(), 0644);
+  } else {
+    GitRun init;
+    init.arguments = {"init", "--quiet", "--bare", "--template=", part.string()};
+    if (auto made = git_.run(init); !made) return std::unexpected(std::move(made.error()));
+    // A copy, for what is taken over from the agent later is not to be read by it; nothing of its
+    // is here yet.
+    fs::remove_all(part / "objects");
+    fs::copy(config_.repository / "objects", part / "objects", fs::copy_options::recursive);
+    GitRun name;
+    name.arguments = {"--git-dir", part.string(), "update-ref", branch, start_};
+    if (auto named = git_.run(name); !named) return std::unexpected(std::move(named.error()));
+  }
+  std::error_code failed;
+  fs::rename(part, config_.bundle, failed);
+  if (failed)
+    return std::unexpected(fmt::format("{}: {}", config_.bundle.string(), failed.message()));
+  return {};
+}
+
 std::string Courier::tip() {
+  if (config_.mount == Mount::kReadOnly) return {};  // its commits are its own
   const auto found = read_branch(config_.workspace, config_.branch);
   const std::string fault = found ? std::string() : found.error();
   if (!fault.empty() && fault != unreadable_) log("warn", kUnreadable + fault);
@@ -193,7 +216,20 @@ void Courier::deliver(bool final) {
   if (final) end_by_ = Clock::now() + std::chrono::seconds(config_.final_seconds);
   report_.error.clear();
   report_.pushed = false;
+  report_.note.clear();
   if (config_.read_only) return;  // nothing is ever pushed: that is as asked
+  if (config_.mount == Mount::kReadOnly) {
+    if (!final) return;  // what is still being written is nothing yet
+    try {
+      if (auto done = deliver_output(); !done) report_.error = std::move(done.error());
+    } catch (const fs::filesystem_error& error) {
+      report_.error = error.what();
+    }
+    for (const std::string& told : {report_.error, report_.note}) {
+      if (!told.empty()) log("warn", told);
+    }
+    return;
+  }
   const auto found = read_branch(config_.workspace, config_.branch);
   if (!found) {
     report_.error = kUnreadable + found.error();
@@ -266,6 +302,9 @@ std::expected<void, std::string> Courier::gather(const std::string& tip,
   run.max_output_bytes = config_.max_pack_bytes;
   run.max_memory = kMaxMemory;
   run.deadline = end_by_ ? kFinalStep : kStep;
+  // That it stands on what the courier handed out is as it should be.
+  if (config_.mount != Mount::kReadWrite && objects->ignored == kAlternates)
+    objects->ignored.clear();
   if (auto gathered = timed(std::move(run)); !gathered)
     return std::unexpected(
         gathered.error() +

@@ -14,6 +14,8 @@
 
 #include <courier/untrusted_repo.h>
 
+#include "beneath.h"
+
 namespace palisade::courier {
 
 namespace {
@@ -27,21 +29,6 @@ constexpr const char* kTooMany =
     ".git/objects holds too many loose objects or packs; `git gc` in the workspace helps";
 constexpr const char* kTooLarge =
     "the new loose objects in .git/objects are larger than maxPackBytes";
-
-std::string reason(int error) {
-  if (error == ELOOP) return "a symbolic link, which is not followed";
-  if (error == ENOTDIR) return "not a directory, and links are not followed";
-  return std::strerror(error);
-}
-
-// Below `root` and through no link. O_NONBLOCK: a pipe in a file's place must not block.
-Descriptor open_beneath(int root, const std::string& path, std::uint64_t flags) {
-  open_how how{};
-  how.flags = flags | O_CLOEXEC | O_NOFOLLOW;
-  if ((flags & O_PATH) == 0) how.flags |= O_NONBLOCK;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  return Descriptor(static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
-}
 
 struct Found {
   enum { kAbsent, kText, kWrong } kind = kAbsent;
@@ -127,6 +114,20 @@ Descriptor open_workspace(const std::filesystem::path& workspace) {
 
 }  // namespace
 
+std::string reason(int error) {
+  if (error == ELOOP) return "a symbolic link, which is not followed";
+  if (error == ENOTDIR) return "not a directory, and links are not followed";
+  return std::strerror(error);
+}
+
+Descriptor open_beneath(int root, const std::string& path, std::uint64_t flags) {
+  open_how how{};
+  how.flags = flags | O_CLOEXEC | O_NOFOLLOW;
+  if ((flags & O_PATH) == 0) how.flags |= O_NONBLOCK;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  return Descriptor(static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
+}
+
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
   if (this != &other) {
     if (fd_ >= 0) close(fd_);
@@ -200,7 +201,7 @@ std::expected<AgentObjects, std::string> list_objects(const fs::path& workspace)
     if (objects.packs.size() > kMaxPacks) return std::unexpected(kTooMany);
   }
   const Descriptor alternates = open_beneath(top, "info/alternates", O_PATH);
-  if (alternates.valid() || errno != ENOENT) objects.ignored = ".git/objects/info/alternates";
+  if (alternates.valid() || errno != ENOENT) objects.ignored = kAlternates;
   return objects;
 }
 

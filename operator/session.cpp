@@ -45,6 +45,7 @@ std::optional<Report> parse_report(const std::string& text) {
     report.head = head;
   report.pushed = child(json, "pushed").is_boolean() && child(json, "pushed").get<bool>();
   report.error = printable(text_at(json, "error"));
+  report.note = printable(text_at(json, "note"));
   return report;
 }
 
@@ -174,10 +175,11 @@ void read_end(const Json& status, const Workspace& w, Session& session) {
   session.lost = by_surroundings(status) && !session.by_itself;
   const Json& relay = container_status(status, "initContainerStatuses", "relay");
   session.relayed = parse_relayed(text_at(child(child(relay, "state"), "terminated"), "message"));
-  const std::string pushed =
+  std::string pushed =
       session.report && session.report->commits > 0
           ? fmt::format("{} commit(s) pushed to {}", session.report->commits, w.branch)
           : "nothing was pushed";
+  if (session.report && !session.report->note.empty()) pushed += "; " + session.report->note;
   if (text_at(status, "phase") == "Succeeded") {
     const bool delivered = session.report && session.report->error.empty() &&
                            (session.report->pushed || session.report->commits == 0);

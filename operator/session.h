@@ -16,6 +16,7 @@ struct Report {
   std::string head;
   bool pushed = false;
   std::string error;
+  std::string note;  // what of it was left out
 };
 
 // The last word of guard, the first process of the agent's container. Only guard can write it, but

@@ -215,6 +215,19 @@ std::string check(const Workspace& w) {
   if (!is_safe_ref_name(w.branch))
     return "spec.repository.branch is not the short name of a branch";
   if (w.branch == w.ref) return "spec.repository.branch must differ from spec.repository.ref";
+  if (w.output_dir.empty() == (w.mount == Mount::kReadOnly)) {
+    return "spec.repository.outputDir goes with spec.repository.mount ReadOnly, which needs it: "
+           "the "
+           "one directory that the agent may write, such as docs/reports";
+  }
+  if (!w.output_dir.empty() && !is_output_dir(w.output_dir)) {
+    return "spec.repository.outputDir must be a path below the repository's root of letters, "
+           "digits, _, . and -, no part of it beginning with . or -, such as docs/reports";
+  }
+  if (w.storage && w.mount != Mount::kReadWrite) {
+    return "spec.storage: with spec.repository.mount other than ReadWrite nothing that the agent "
+           "writes outlives its pod but what is pushed; leave one of them out";
+  }
   if (w.task) {
     for (const std::string& file : w.task->files) {
       const bool climbs = file == ".." || file.starts_with("../") || file.ends_with("/..") ||
@@ -272,6 +285,19 @@ std::optional<Seconds> parse_duration(const std::string& text_value) {
   return Seconds(total);
 }
 
+bool is_output_dir(const std::string& path) {
+  if (path.empty() || path.size() > 200) return false;
+  const auto plain = [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-' || c == '/';
+  };
+  // Each part begins with a letter, a digit or _.
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    const bool first = i == 0 || path[i - 1] == '/';
+    if (first && (path[i] == '/' || path[i] == '.' || path[i] == '-')) return false;
+  }
+  return std::ranges::all_of(path, plain) && !path.ends_with('/');
+}
+
 bool is_safe_ref_name(const std::string& name) {
   if (name.empty() || name.size() > 200 || name == "HEAD" || name.starts_with("refs/"))
     return false;
@@ -326,6 +352,12 @@ std::expected<Workspace, std::string> parse_workspace(const Json& object) {
     const std::string access = text(repository, "spec.repository", "access", "ReadWrite");
     if (access != "ReadWrite" && access != "ReadOnly") throw WrongType{"spec.repository.access"};
     w.read_only = access == "ReadOnly";
+    const std::string mount = text(repository, "spec.repository", "mount", "ReadWrite");
+    if (mount != "ReadWrite" && mount != "GitDirOnly" && mount != "ReadOnly")
+      throw WrongType{"spec.repository.mount"};
+    if (mount == "GitDirOnly") w.mount = Mount::kGitDirOnly;
+    if (mount == "ReadOnly") w.mount = Mount::kReadOnly;
+    w.output_dir = text(repository, "spec.repository", "outputDir");
     const std::string via = text(repository, "spec.repository", "via");
     if (!via.empty() && via != "Gateway" && via != "Direct") throw WrongType{"spec.repository.via"};
     w.via = via.empty() ? Via::kUnsaid : via == "Gateway" ? Via::kGateway : Via::kDirect;

@@ -43,7 +43,9 @@ struct Mount {
 
 // What the courier does with the repository, from its configuration.
 struct Courier {
-  std::string url, ref, branch, worktree;
+  std::string url, ref, branch;
+  std::string takes_from;  // the directory
+  std::string takes;       // what it pushes of it
   bool pushes = false;
   std::string from;
 };
@@ -372,7 +374,7 @@ class Session {
       for (const Mount& tree : mounts) {
         const std::string below = tree.path + "/";
         if (tree.volume != nullptr &&
-            (courier->worktree == tree.path || courier->worktree.starts_with(below)))
+            (courier->takes_from == tree.path || courier->takes_from.starts_with(below)))
           shared_.push_back({tree.volume->name, *courier});
       }
     }
@@ -390,10 +392,15 @@ class Session {
       // Behind the relay it is another one.
       std::string url = text_at(config, "/repositoryUrl");
       if (url.empty()) url = text_at(config, "/url");
+      const bool collects = text_at(config, "/mount") == "ReadOnly";
+      const std::string from = text_at(config, collects ? "/output" : "/workspace");
       out = Courier{without_user(url),
                     text_at(config, "/ref"),
                     text_at(config, "/branch"),
-                    text_at(config, "/workspace"),
+                    from,
+                    collects ? "what is left in " + text_at(config, "/workspace") + "/" +
+                                   text_at(config, "/outputDir")
+                             : "what is committed in " + from,
                     text_at(config, "/access") == "ReadWrite",
                     "ConfigMap " + ns_ + "/" + config_map + " /data/" + std::string(kCourierFile)};
     });
@@ -407,8 +414,7 @@ class Session {
         if (actor.role == "sidecar" || !writes(actor, shared.volume)) continue;
         give(actor, "git.api",
              {"push " + shared.courier.branch + " of " + shared.courier.url,
-              "through the courier, what is committed in " + shared.courier.worktree,
-              shared.courier.from});
+              "through the courier, " + shared.courier.takes, shared.courier.from});
       }
     }
   }

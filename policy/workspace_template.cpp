@@ -20,6 +20,9 @@ using Path = std::vector<std::string>;
 // Parts of a workspace's spec that a template may fix: how the session is held, and never what it
 // works on.
 constexpr std::array<std::string_view, 4> kParts{"agent", "isolation", "lifecycle", "llm"};
+// mount and outputDir of it may be fixed too. They never change, so that what a template that has
+// gone fixed of them holds by itself.
+constexpr std::string_view kRepository = "repository";
 // A switch of one session, no bound of all.
 constexpr std::string_view kSuspend = "suspend";
 constexpr std::size_t kMostFields = 256;
@@ -190,10 +193,31 @@ std::expected<WorkspaceTemplate, std::string> WorkspaceTemplate::parse(element o
                                                         return std::string();
                                                       }};
     };
+    // Of what it works on this alone is how the session is held.
+    const auto shape = [&](const char* name) {
+      return std::pair<std::string_view, FieldReader>{
+          name, [&out, name](element value) {
+            std::string given;
+            std::string wanted = read_text(value, given);
+            if (wanted.empty())
+              out.fields.push_back({{std::string(kRepository), name}, json_of(value), false});
+            return wanted;
+          }};
+    };
+    const FieldReader repository = [&](element value) -> std::string {
+      if (auto done = read_members(value, "spec.workspace.repository",
+                                   {shape("mount"), shape("outputDir")});
+          !done)
+        return done.error();
+      return {};
+    };
     const FieldReader workspace = [&](element value) -> std::string {
-      if (auto done =
-              read_members(value, "spec.workspace",
-                           {part(kParts[0]), part(kParts[1]), part(kParts[2]), part(kParts[3])});
+      if (auto done = read_members(value, "spec.workspace",
+                                   {part(kParts[0]),
+                                    part(kParts[1]),
+                                    part(kParts[2]),
+                                    part(kParts[3]),
+                                    {kRepository, repository}});
           !done)
         return done.error();
       return {};

@@ -10,7 +10,7 @@ from typing import Any
 from e2e.cluster import settings
 from e2e.gitea import __main__ as gitea
 from e2e.gitea.api import CA, Project, create_project
-from e2e.harness import feedback, turned_model
+from e2e.harness import feedback, shapes, turned_model
 from e2e.harness.shell import ROOT, TOOLS, apply, kubectl, kubectl_json, run
 
 SYSTEM = "palisade-system"
@@ -48,6 +48,7 @@ LLM_SCRIPT = {
         # Aider asks for the commit message with the session's talk in the user message: this rule comes first.
         {"contains": "one-line Git commit message", "anywhere": True, "reply": COMMIT_MESSAGE},
         *feedback.RULES,
+        *shapes.RULES,
         {"contains": EDIT_REQUEST, "reply": EDIT_REPLY},
         {"contains": turned_model.REDTEAM_REQUEST, "reply": EDIT_REPLY + "\n" + turned_model.REDTEAM_EDIT},
         {"contains": turned_model.REQUEST, "reply": turned_model.REPLY},

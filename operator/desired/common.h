@@ -5,6 +5,19 @@
 
 namespace palisade::op {
 
+// Where courier, checkout and agent have the fetched repository, with another mount than ReadWrite.
+inline constexpr const char* kProjectMount = "/palisade/project";
+inline constexpr const char* kProjectRepository = "/palisade/project/repo.git";
+// The output directory's volume as checkout and courier have it, with mount ReadOnly.
+inline constexpr const char* kOutputMount = "/palisade/output";
+inline constexpr const char* kCheckout = "/workspace/repo";
+inline constexpr const char* kHome = "/workspace/.home";
+
+// Where the agent has it.
+[[nodiscard]] inline std::string output_path(const Workspace& w) {
+  return std::string(kCheckout) + "/" + w.output_dir;
+}
+
 [[nodiscard]] inline Json base_object(const Workspace& w, const kube::Resource& resource,
                                       const std::string& name) {
   return {{"apiVersion", resource.api_version()},

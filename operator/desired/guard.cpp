@@ -233,27 +233,40 @@ Json guard_policy(const Workspace& w, const std::vector<Unreachable>& unreachabl
         {{"name", one.name}, {"address", one.address}, {"port", one.port}, {"udp", one.udp}});
   }
 
+  Json files;
+  if (w.mount != Mount::kReadWrite) {
+    // What guard lets an agent read without the field, and the repository.
+    files["read"] = {
+        "/usr",       "/lib",  "/lib64", "/bin", "/sbin",      "/etc", "/opt",
+        "/dev",       "/proc", "/sys",   "/var", "/workspace", "/tmp", "/palisade/policy",
+        kProjectMount};
+  }
+
+  // Beside the mounts a second wall.
+  if (w.mount == Mount::kReadOnly) files["write"] = {kHome, output_path(w), "/tmp"};
   Json limits{{"deadline", seconds_text(w.time())}};
   if (w.idle_timeout.count() > 0) limits["idle"] = seconds_text(w.idle_timeout);
   if (w.command_timeout.count() > 0) limits["command"] = seconds_text(w.command_timeout);
   // The kernel counts them for each user namespace: in the node's own all pods would share them.
   if (w.user_namespace) limits["processes"] = kMaxProcesses;
-  return {{"version", "palisade.dev/guard/v1"},
-          {"workspace", w.ns + "/" + w.name},
-          {"mode", w.exec.audit ? "Audit" : "Enforce"},
-          {"exec",
-           {{"profile", w.exec.allow.empty() ? "aider" : "build"},
-            {"allow", allowed},
-            {"commands", commands}}},
-          // A test suite may start servers, on loopback, and talk to them.
-          {"network", {{"connect", connect.peers()}, {"ownListeners", tests}}},
-          {"preflight", {{"unreachable", targets}}},
-          {"limits", limits},
-          // Each is a second wall behind what is enforced without it; without exit-info the record
-          // has no exit codes.
-          {"mayDegrade",
-           {"landlock-network", "landlock-ioctl", "landlock-scope", "mdwe", "exit-info",
-            "process-limit"}}};
+  Json out{{"version", "palisade.dev/guard/v1"},
+           {"workspace", w.ns + "/" + w.name},
+           {"mode", w.exec.audit ? "Audit" : "Enforce"},
+           {"exec",
+            {{"profile", w.exec.allow.empty() ? "aider" : "build"},
+             {"allow", allowed},
+             {"commands", commands}}},
+           // A test suite may start servers, on loopback, and talk to them.
+           {"network", {{"connect", connect.peers()}, {"ownListeners", tests}}},
+           {"preflight", {{"unreachable", targets}}},
+           {"limits", limits},
+           // Each is a second wall behind what is enforced without it; without exit-info the record
+           // has no exit codes.
+           {"mayDegrade",
+            {"landlock-network", "landlock-ioctl", "landlock-scope", "mdwe", "exit-info",
+             "process-limit"}}};
+  if (!files.is_null()) out["files"] = files;
+  return out;
 }
 
 std::string guard_gitconfig() {

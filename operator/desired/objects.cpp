@@ -148,11 +148,22 @@ Json desired_config_map(const Workspace& workspace, const Defaults& defaults, co
       {"caFile", authorities ? "/etc/palisade/git-ca.pem" : ""},
       {"repository", "/var/lib/courier/repo.git"},
       {"bundle", "/seed/repo.bundle"},
-      {"workspace", "/workspace/repo"},
-      {"home", "/workspace/.home"},
+      {"workspace", kCheckout},
+      {"home", kHome},
       {"terminationLog", "/dev/termination-log"},
       {"pollSeconds", 2},
       {"maxPackBytes", 512 * 1024 * 1024}};
+  // A pod that is there was made without the field.
+  if (workspace.mount != Mount::kReadWrite) {
+    const bool read_only = workspace.mount == Mount::kReadOnly;
+    courier["mount"] = read_only ? "ReadOnly" : "GitDirOnly";
+    courier["bundle"] = kProjectRepository;
+    if (read_only) {
+      courier["gitDir"] = std::string(kHome) + "/repo.git";
+      courier["outputDir"] = workspace.output_dir;
+      courier["output"] = kOutputMount;
+    }
+  }
   // For people who ask what the courier may do; the gateway knows it from the workspace.
   if (!direct) courier["repositoryUrl"] = workspace.url;
   Json object = base_object(workspace, kube::resources::kConfigMaps, workspace.agent_object());

@@ -44,6 +44,17 @@ Json variable(const char* name, const std::string& value) {
   return {{"name", name}, {"value", value}};
 }
 
+// The fetched repository, from the courier to the checkout and, with another mount than ReadWrite,
+// to the agent.
+Json seed_mount(const Workspace& w, bool read_only) {
+  return mount("seed", w.mount == Mount::kReadWrite ? "/seed" : kProjectMount, read_only);
+}
+
+// The agent's scratch space. Where the checkout is on a volume of its own, this is its HOME alone.
+Json workspace_mount(const Workspace& w) {
+  return mount("workspace", w.mount == Mount::kReadOnly ? kHome : "/workspace");
+}
+
 // The first to start and the last to end: the courier's pushes go through it.
 Json relay_container(const Workspace& w, const Defaults& defaults, const Access& access) {
   Json mounts{mount("config", "/etc/palisade", true)};
@@ -69,8 +80,10 @@ Json relay_container(const Workspace& w, const Defaults& defaults, const Access&
 }
 
 Json courier_container(const Workspace& w, const Defaults& defaults, const Access& access) {
-  Json mounts{mount("courier", "/var/lib/courier"), mount("seed", "/seed"),
-              mount("config", "/etc/palisade", true), mount("workspace", "/workspace", true)};
+  Json mounts{mount("courier", "/var/lib/courier"), seed_mount(w, false),
+              mount("config", "/etc/palisade", true),
+              w.mount == Mount::kReadOnly ? mount("output", kOutputMount, true)
+                                          : mount("workspace", "/workspace", true)};
   if (w.has_credentials() && !git_through_gateway(access, defaults))
     mounts.push_back(mount("git-token", "/var/run/secrets/palisade/git", true));
   return {{"name", "courier"},
@@ -97,7 +110,13 @@ Json courier_container(const Workspace& w, const Defaults& defaults, const Acces
           {"volumeMounts", mounts}};
 }
 
-Json checkout_container(const Defaults& defaults) {
+Json checkout_container(const Workspace& w, const Defaults& defaults) {
+  Json mounts{seed_mount(w, true), mount("config", "/etc/palisade", true), workspace_mount(w),
+              mount("tmp", "/tmp")};
+  if (w.mount == Mount::kReadOnly) {
+    mounts.push_back(mount("project", kCheckout));
+    mounts.push_back(mount("output", kOutputMount));
+  }
   return {
       {"name", "checkout"},
       {"image", defaults.courier_image},
@@ -109,9 +128,7 @@ Json checkout_container(const Defaults& defaults) {
        {{"requests", {{"cpu", "50m"}, {"memory", "64Mi"}}},
         {"limits", {{"cpu", "1"}, {"memory", "512Mi"}, {"ephemeral-storage", "2Gi"}}}}},
       {"securityContext", security_context(kAgentUser)},
-      {"volumeMounts",
-       {mount("seed", "/seed", true), mount("config", "/etc/palisade", true),
-        mount("workspace", "/workspace"), mount("tmp", "/tmp")}}};
+      {"volumeMounts", mounts}};
 }
 
 // Puts guard on a volume that the agent's container mounts read-only.
@@ -178,8 +195,10 @@ Json aider_command(const Workspace& w) {
   } else {
     command.push_back(message);
   }
-  for (const std::string& file : w.task->files)
-    command.push_back("--file=" + file);
+  for (const std::string& file : w.task->files) {
+    const bool fixed = w.mount == Mount::kReadOnly && !file.starts_with(w.output_dir + "/");
+    command.push_back((fixed ? "--read=" : "--file=") + file);
+  }
   return command;
 }
 
@@ -189,9 +208,9 @@ Json aider_container(const Workspace& w, const Defaults& defaults) {
       {"image", w.image.empty() ? defaults.agent_image : w.image},
       {"imagePullPolicy", "IfNotPresent"},
       {"command", aider_command(w)},
-      {"workingDir", "/workspace/repo"},
+      {"workingDir", kCheckout},
       {"env",
-       {variable("HOME", "/workspace/.home"), variable("TMPDIR", "/tmp"),
+       {variable("HOME", kHome), variable("TMPDIR", "/tmp"),
         variable("OPENAI_API_BASE", kRelayLlmUrl), variable("OPENAI_API_KEY", "none"),
         variable("LITELLM_LOCAL_MODEL_COST_MAP", "True"), variable("PYTHONDONTWRITEBYTECODE", "1"),
         // Else the line editor asks the terminal where its cursor is, and prints that it got no
@@ -204,12 +223,17 @@ Json aider_container(const Workspace& w, const Defaults& defaults) {
       {"resources", {{"limits", w.limits}, {"requests", w.requests}}},
       {"securityContext", security_context(kAgentUser)},
       {"volumeMounts",
-       {mount("workspace", "/workspace"), mount("tmp", "/tmp"),
-        mount("guard", "/palisade/bin", true), mount("policy", "/palisade/policy", true),
+       {workspace_mount(w), mount("tmp", "/tmp"), mount("guard", "/palisade/bin", true),
+        mount("policy", "/palisade/policy", true),
         // Guard writes here; its Landlock rules keep the agent out.
         mount("record", "/palisade/record"),
         // The runtime would mount both writable.
         mount("closed", "/dev/shm", true), mount("closed", "/dev/mqueue", true)}}};
+  if (w.mount != Mount::kReadWrite) container["volumeMounts"].push_back(seed_mount(w, true));
+  if (w.mount == Mount::kReadOnly) {
+    container["volumeMounts"].push_back(mount("project", kCheckout, true));
+    container["volumeMounts"].push_back(mount("output", output_path(w).c_str()));
+  }
   for (const Json& entry : guard_git_environment())
     container["env"].push_back(entry);
   if (!w.task) {
@@ -245,6 +269,10 @@ Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& acc
                   {"items",
                    {{{"key", "guard.json"}, {"path", "guard.json"}},
                     {{"key", "gitconfig"}, {"path", "gitconfig"}}}}}}}};
+  if (w.mount == Mount::kReadOnly) {
+    volumes.push_back(empty_dir("project", "4Gi"));
+    volumes.push_back(empty_dir("output", "1Gi"));
+  }
   const bool llm_own = llm_through_gateway(access, defaults);
   const bool git_own = git_through_gateway(access, defaults);
   if (w.has_credentials() && !git_own)
@@ -294,7 +322,7 @@ Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& acc
         {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
       {"initContainers",
        {relay_container(w, defaults, access), courier_container(w, defaults, access),
-        checkout_container(defaults), guard_container(defaults), recorder_container(defaults)}},
+        checkout_container(w, defaults), guard_container(defaults), recorder_container(defaults)}},
       {"containers", {aider_container(w, defaults)}},
       {"volumes", volumes}};
   if (!aliases.empty()) spec["hostAliases"] = aliases;

@@ -117,6 +117,11 @@ TEST(Workspaces, HoldWhatWasSaidAndNothingElse) {
   all.ref = "develop";
   all.branch = "bot/all";
   all.read_only = true;
+  all.mount = "ReadWrite";
+  all.from_template = "python";
+  all.storage = "20Gi";
+  all.storage_class = "";
+  all.retain = true;
   all.via = "Direct";
   all.github_app = "42:app/key.pem";
   all.merge_request = "draft";
@@ -144,14 +149,16 @@ TEST(Workspaces, HoldWhatWasSaidAndNothingElse) {
                 "resources": {"limits": {"cpu": "4", "memory": "4Gi"}}},
       "isolation": {"exec": {"allow": ["/usr/bin/make"]}, "runtimeClassName": "gvisor"},
       "lifecycle": {"deadline": "1h30m", "idleTimeout": "10m", "commandTimeout": "5m",
-                    "ttlAfterFinished": "0s"},
+                    "ttlAfterFinished": "0s", "retain": "Retain"},
       "llm": {"budget": {"cost": "5.00", "tokens": 1000}, "gateway": "main",
               "keySecretRef": {"name": "llm", "key": "k"}, "models": ["small"]},
       "repository": {"url": "https://git.example.com/team/app.git", "ref": "develop",
-                     "branch": "bot/all", "access": "ReadOnly", "via": "Direct",
+                     "branch": "bot/all", "access": "ReadOnly", "mount": "ReadWrite", "via": "Direct",
                      "credentials": {"githubApp": {"appId": 42,
                        "privateKeySecretRef": {"name": "app", "key": "key.pem"}}},
                      "mergeRequest": {"draft": true, "title": "A title"}},
+      "storage": {"size": "20Gi", "storageClassName": ""},
+      "templateRef": {"name": "python"},
       "task": {"message": "Fix it", "files": ["src/a.py"], "lintCommand": ["ruff", "check"],
                "testCommand": ["python3", "-m", "pytest", "-q"], "rounds": 5}}})"));
 }
@@ -191,6 +198,22 @@ TEST(Workspaces, AreRefusedByTheOptionThatIsWrong) {
       {[](O& o) { o.files = {"../../etc/passwd"}; }, "spec.task.files"},
       {[](O& o) { o.files = {"a\xff"}; }, "--file has a name that is not UTF-8"},
       {[](O& o) { o.allow = {"/workspace/x"}; }, "spec.isolation.exec.allow"},
+      {[](O& o) { o.storage = "-1Gi"; }, "spec.storage.size"},
+      {[](O& o) { o.storage_class = "fast"; }, "give a --storage SIZE too"},
+      {[](O& o) { o.retain = true; }, "give a --storage SIZE too"},
+      {[](O& o) { o.mount = "Everything"; }, "spec.repository.mount"},
+      {[](O& o) { o.mount = "ReadOnly"; }, "spec.repository.outputDir goes with"},
+      {[](O& o) { o.output_dir = "out"; }, "spec.repository.outputDir goes with"},
+      {[](O& o) {
+         o.mount = "ReadOnly";
+         o.output_dir = "../out";
+       },
+       "spec.repository.outputDir must be a path"},
+      {[](O& o) {
+         o.mount = "GitDirOnly";
+         o.storage = "1Gi";
+       },
+       "leave one of them out"},
       {[](O& o) { o.deadline = "tomorrow"; }, "spec.lifecycle.deadline"},
       {[](O& o) { o.deadline = "25h"; }, "spec.lifecycle.deadline"},
       {[](O& o) {
@@ -226,6 +249,26 @@ TEST_F(CreateProgram, PrintsWithoutACluster) {
   EXPECT_EQ(parsed["spec"]["task"]["message"], "# Spaces\n\nThe form \"eats\" them.");
   EXPECT_EQ(run(std::string("create x -i --repo ") + kUrl + " --dry-run -o name").out,
             "agentworkspace/x\n");
+}
+
+TEST_F(CreateProgram, TakesTheShapeTheVolumeAndTheTemplate) {
+  const std::string repo = std::string("create x -m y --dry-run -o json --repo ") + kUrl;
+  const auto shaped = run(repo + " --mount GitDirOnly --template python");
+  ASSERT_EQ(shaped.status, 0) << shaped.err;
+  const json spec = json::parse(shaped.out)["spec"];
+  EXPECT_EQ(spec["repository"]["mount"], "GitDirOnly");
+  EXPECT_EQ(spec["templateRef"], json({{"name", "python"}}));
+  EXPECT_FALSE(spec.contains("storage"));
+  const auto stored = run(repo + " --storage 2Gi --storage-class '' --retain");
+  ASSERT_EQ(stored.status, 0) << stored.err;
+  EXPECT_EQ(json::parse(stored.out)["spec"]["storage"],
+            json({{"size", "2Gi"}, {"storageClassName", ""}}));
+  EXPECT_EQ(json::parse(stored.out)["spec"]["lifecycle"]["retain"], "Retain");
+  const auto fixed = run(repo + " --mount ReadOnly --output-dir docs/reports");
+  ASSERT_EQ(fixed.status, 0) << fixed.err;
+  EXPECT_EQ(json::parse(fixed.out)["spec"]["repository"]["outputDir"], "docs/reports");
+  EXPECT_EQ(run(repo + " --mount ReadOnly").status, 2);
+  EXPECT_EQ(run(repo + " --mount Everything").status, 2);
 }
 
 TEST_F(CreateProgram, HoldsItToSettingsThatAreAtHand) {

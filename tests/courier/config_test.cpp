@@ -65,6 +65,47 @@ TEST(Config, ReadOnlyNeedsNoToken) {
   EXPECT_TRUE(loaded->token_file.empty());
 }
 
+TEST(Config, WithoutAMountItIsReadWrite) {
+  EXPECT_EQ(load(good().dump())->mount, Mount::kReadWrite);
+  json config = good();
+  config["mount"] = "ReadWrite";
+  EXPECT_EQ(load(config.dump())->mount, Mount::kReadWrite);
+  config["mount"] = "GitDirOnly";
+  EXPECT_EQ(load(config.dump())->mount, Mount::kGitDirOnly);
+  for (const json& wrong : {json("Everything"), json(""), json(1), json(nullptr)}) {
+    config["mount"] = wrong;
+    ASSERT_FALSE(load(config.dump())) << wrong;
+    EXPECT_NE(load(config.dump()).error().find("mount "), std::string::npos);
+  }
+}
+
+TEST(Config, ReadOnlyMountsNeedAllThatGoesWithThem) {
+  json config = good();
+  config["mount"] = "ReadOnly";
+  const json more{{"gitDir", "/workspace/.home/repo.git"},
+                  {"output", "/palisade/output"},
+                  {"outputDir", "docs/reports"}};
+  config.update(more);
+  const auto loaded = load(config.dump());
+  ASSERT_TRUE(loaded) << loaded.error();
+  EXPECT_EQ(loaded->mount, Mount::kReadOnly);
+  EXPECT_EQ(loaded->git_dir, "/workspace/.home/repo.git");
+  EXPECT_EQ(loaded->output, "/palisade/output");
+  EXPECT_EQ(loaded->output_dir, "docs/reports");
+  for (const auto& [name, value] : more.items()) {
+    json broken = config;
+    broken.erase(name);
+    ASSERT_FALSE(load(broken.dump())) << name;
+    EXPECT_NE(load(broken.dump()).error().find(name + " "), std::string::npos);
+  }
+  for (const char* wrong : {"", "/etc", "../x", "a/../b", "a/./b", "a//b", "a/", ".git", "a/.git",
+                            "-a", "a b", "a\nb", "\xc3\xbc", "a/-b", ":(top)a"}) {
+    config["outputDir"] = wrong;
+    ASSERT_FALSE(load(config.dump())) << wrong;
+    EXPECT_NE(load(config.dump()).error().find("outputDir "), std::string::npos) << wrong;
+  }
+}
+
 TEST(Config, WithoutTlsThereIsOnlyTheRelayAndItGetsNoToken) {
   json config = good();
   EXPECT_FALSE(load(config.dump())->through_relay);

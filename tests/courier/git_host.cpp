@@ -189,6 +189,7 @@ std::string GitHost::commit(std::string_view ref, std::string_view file,
   git_text(clone.path(), {"init", "-q", "."});
   git_text(clone.path(), {"fetch", "-q", repository_, std::string(ref)});
   git_text(clone.path(), {"checkout", "-q", "-b", "theirs", "FETCH_HEAD"});
+  fs::create_directories((clone.path() / file).parent_path());
   write_file(clone.path() / file, content);
   git_text(clone.path(), {"add", "."});
   git_text(clone.path(), {"commit", "-qm", "By someone else"});

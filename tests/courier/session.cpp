@@ -88,8 +88,8 @@ bool Session::ready() const {
 
 void Session::start() {
   serve();
-  if (!eventually(
-          [this] { return fs::exists(seed / "repo.bundle") || process_->wait(milliseconds(0)); }) ||
+  const fs::path handed_out = config["bundle"].get<std::string>();
+  if (!eventually([&] { return fs::exists(handed_out) || process_->wait(milliseconds(0)); }) ||
       !ready()) {
     throw std::runtime_error("the courier does not get ready: " + said() +
                              read_file(termination_log));

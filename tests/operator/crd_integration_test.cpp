@@ -499,6 +499,56 @@ TEST_F(CrdTest, Egress) {
          "spec.isolation.egress");
 }
 
+TEST_F(CrdTest, Mounts) {
+  const auto mounted = [](const Json& change) {
+    Json object = fresh();
+    object["spec"].merge_patch(change);
+    return object;
+  };
+  struct Row {
+    Json change;
+    std::string refusal;
+  };
+  const Row rows[] = {
+      {{{"repository", {{"mount", "ReadWrite"}}}}, ""},
+      {{{"repository", {{"mount", "GitDirOnly"}}}}, ""},
+      {{{"repository", {{"mount", "GitDirOnly"}, {"access", "ReadOnly"}}}}, ""},
+      {{{"repository", {{"mount", "ReadWrite"}}}, {"storage", {{"size", "1Gi"}}}}, ""},
+      {{{"repository", {{"mount", "GitDirOnly"}}}, {"storage", {{"size", "1Gi"}}}},
+       "storage goes with repository.mount ReadWrite alone"},
+      {{{"repository", {{"mount", "ReadOnly"}, {"outputDir", "docs/reports"}}}}, ""},
+      {{{"repository", {{"mount", "ReadOnly"}, {"outputDir", "a"}, {"access", "ReadOnly"}}}}, ""},
+      {{{"repository", {{"mount", "ReadOnly"}, {"outputDir", "a"}}},
+        {"storage", {{"size", "1Gi"}}}},
+       "storage goes with repository.mount ReadWrite alone"},
+      {{{"repository", {{"mount", "ReadOnly"}}}}, "which needs it"},
+      {{{"repository", {{"mount", "GitDirOnly"}, {"outputDir", "a"}}}}, "goes with mount ReadOnly"},
+      {{{"repository", {{"outputDir", "a"}}}}, "goes with mount ReadOnly"},
+      {{{"repository", {{"mount", "Everything"}}}}, "spec.repository.mount"},
+      {{{"repository", {{"mount", ""}}}}, "spec.repository.mount"},
+  };
+  for (const Row& row : rows)
+    expect(row.change.dump(), tried(mounted(row.change)), row.refusal);
+
+  const std::string broken = "outputDir must be a path below the repository's root";
+  const std::pair<std::string, std::string> directories[] = {
+      {"a", ""},          {"a/b.c/d-e", ""},
+      {"_x", ""},         {"/a", broken},
+      {"a/", broken},     {"a//b", broken},
+      {"..", broken},     {"a/../b", broken},
+      {"./a", broken},    {".git", broken},
+      {"a/.git", broken}, {"a/.git/hooks", broken},
+      {"-a", broken},     {"a/-b", broken},
+      {"a b", broken},    {"a\nb", broken},
+      {"a\\b", broken},   {"\xc3\xbc", broken},
+      {"", "outputDir"},  {std::string(201, 'a'), "outputDir"}};
+  for (const auto& [directory, refusal] : directories) {
+    expect(directory,
+           tried(mounted({{"repository", {{"mount", "ReadOnly"}, {"outputDir", directory}}}})),
+           refusal);
+  }
+}
+
 TEST_F(CrdTest, DefaultsAreFilledIn) {
   Json object = minimal_workspace();
   object["metadata"] = {{"name", "defaults"}, {"namespace", "default"}};
@@ -534,6 +584,10 @@ TEST_F(CrdTest, WhatIsSettledStaysSettled) {
   branched["spec"]["repository"]["access"] = "ReadOnly";
   made = client_->create(workspaces(), "default", branched);
   ASSERT_TRUE(made) << made.error().text();
+  Json shaped = with("/spec/repository/mount", "ReadOnly", fresh("settled-shape"));
+  shaped["spec"]["repository"]["outputDir"] = "a";
+  made = client_->create(workspaces(), "default", shaped);
+  ASSERT_TRUE(made) << made.error().text();
   const auto repository = [](const Json& change) {
     return Json{{"spec", {{"repository", change}}}};
   };
@@ -554,6 +608,14 @@ TEST_F(CrdTest, WhatIsSettledStaysSettled) {
       {"settled", repository({{"ref", "palisade/settled"}}), "which must differ from"},
       {"settled", {{"spec", {{"repository", nullptr}}}}, "spec.repository"},
       {"settled", {{"spec", nullptr}}, "spec"},
+      {"settled", repository({{"mount", "GitDirOnly"}}), "mount is immutable"},
+      {"settled-shape", repository({{"outputDir", "b"}}), "outputDir is immutable"},
+      {"settled-shape", repository({{"outputDir", nullptr}}), "outputDir is immutable"},
+      {"settled-shape", repository({{"mount", "ReadWrite"}, {"outputDir", nullptr}}),
+       "mount is immutable"},
+      {"settled-shape", repository({{"mount", nullptr}}), "mount is immutable"},
+      {"settled", repository({{"mount", "ReadWrite"}}), ""},
+      {"settled", repository({{"mount", nullptr}}), ""},
       {"settled", repository({{"ref", "dev"}}), ""},
       {"settled", repository({{"credentials", nullptr}}), ""},
       {"settled", repository({{"access", "ReadOnly"}}), ""},

@@ -344,6 +344,20 @@ TEST(Decide, DeadlineEndsAsExpired) {
   EXPECT_THAT(text(model.condition("Ready")["message"]), HasSubstr("1 commit(s) pushed"));
 }
 
+TEST(Decide, WhatWasLeftOutOfTheOutputIsTold) {
+  for (const char* phase : {"Succeeded", "Failed"}) {
+    Model model = running();
+    model.end(
+        phase,
+        R"({"commits": 1, "pushed": true, "note": "spec.repository.outputDir: a\nb\u202e is a symbolic link and was left out"})");
+    model.settle();
+    EXPECT_EQ(model.phase(), phase);
+    EXPECT_THAT(text(model.condition("Ready")["message"]),
+                HasSubstr("1 commit(s) pushed to palisade/fix-login; spec.repository.outputDir: a "
+                          "b??? is a symbolic link and was left out"));
+  }
+}
+
 TEST(Decide, FinishedSessionLosesItsTokenAtOnceAndGoesAfterItsTime) {
   Model model = running();
   model.end("Succeeded", R"({"commits": 0, "pushed": false})");

@@ -1,5 +1,6 @@
 // What the operator writes for a workspace, fact by fact, and that its own policy finds nothing
 // wrong with any pod that it can write.
+#include <map>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -224,6 +225,75 @@ TEST(Desired, WhatIsForReadingIsMountedReadOnly) {
   EXPECT_EQ(closed, (std::set<std::string>{"/dev/shm", "/dev/mqueue"}));
 }
 
+TEST(Desired, GitDirOnlyGivesTheRepositoryToReadAndNoMore) {
+  Json workspace = usual_workspace();
+  workspace["spec"]["repository"]["mount"] = "GitDirOnly";
+  const Json pod = pod_of(workspace);
+  const Json courier = courier_config(workspace);
+  EXPECT_EQ(courier["mount"], "GitDirOnly");
+  EXPECT_EQ(courier["bundle"], "/palisade/project/repo.git");
+  // Its objects are looked for by this name in checkout and agent alike.
+  for (const char* name : {"courier", "checkout", "aider"}) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(mount_of(pod, name, "seed")["mountPath"], "/palisade/project");
+    EXPECT_EQ(mount_of(pod, name, "seed").value("readOnly", false),
+              std::string_view(name) != "courier");
+  }
+  EXPECT_EQ(mounted_by(pod, "aider"), (std::set<std::string>{"workspace", "tmp", "closed", "guard",
+                                                             "policy", "record", "seed"}));
+  for (const Json& mount : container(pod, "aider")["volumeMounts"]) {
+    if (mount.value("readOnly", false)) continue;
+    EXPECT_TRUE(mount["name"] == "workspace" || mount["name"] == "tmp" || mount["name"] == "record")
+        << mount;
+  }
+}
+
+TEST(Desired, ReadOnlyGivesOneDirectoryToWrite) {
+  Json workspace = usual_workspace();
+  workspace["spec"]["repository"]["mount"] = "ReadOnly";
+  workspace["spec"]["repository"]["outputDir"] = "docs/reports";
+  workspace["spec"]["task"]["files"] = {"src/login.py", "docs/reports/a.md", "docs/reports.md"};
+  const Json pod = pod_of(workspace);
+  std::map<std::string, std::string> writable;
+  for (const Json& mount : container(pod, "aider")["volumeMounts"]) {
+    if (!mount.value("readOnly", false)) writable[mount["mountPath"]] = mount["name"];
+  }
+  EXPECT_EQ(writable,
+            (std::map<std::string, std::string>{{"/palisade/record", "record"},
+                                                {"/tmp", "tmp"},
+                                                {"/workspace/.home", "workspace"},
+                                                {"/workspace/repo/docs/reports", "output"}}))
+      << "the record is behind Landlock";
+  EXPECT_EQ(mount_of(pod, "aider", "project"),
+            Json({{"name", "project"}, {"mountPath", "/workspace/repo"}, {"readOnly", true}}));
+  EXPECT_EQ(mount_of(pod, "aider", "seed")["readOnly"], true);
+  EXPECT_EQ(mount_of(pod, "courier", "output"),
+            Json({{"name", "output"}, {"mountPath", "/palisade/output"}, {"readOnly", true}}));
+  EXPECT_FALSE(mounted_by(pod, "courier").contains("workspace"));
+  EXPECT_FALSE(mounted_by(pod, "courier").contains("project"));
+  EXPECT_FALSE(mount_of(pod, "checkout", "project").contains("readOnly"));
+  const Json courier = courier_config(workspace);
+  EXPECT_EQ(courier["mount"], "ReadOnly");
+  EXPECT_EQ(courier["outputDir"], "docs/reports");
+  EXPECT_EQ(courier["output"], "/palisade/output");
+  EXPECT_EQ(courier["gitDir"], "/workspace/.home/repo.git");
+  // What it cannot write it is shown.
+  const Json& command = container(pod, "aider")["command"];
+  EXPECT_TRUE(has(command, "--read=src/login.py"));
+  EXPECT_TRUE(has(command, "--file=docs/reports/a.md"));
+  EXPECT_TRUE(has(command, "--read=docs/reports.md"));
+}
+
+TEST(Desired, WithoutAMountThePodIsWhatItWas) {
+  Json workspace = usual_workspace();
+  const Json before = pod_of(workspace);
+  workspace["spec"]["repository"]["mount"] = "ReadWrite";
+  EXPECT_EQ(pod_of(workspace), before) << "an upgrade would end what runs";
+  EXPECT_FALSE(courier_config(workspace).contains("mount"));
+  EXPECT_EQ(mount_of(before, "checkout", "seed")["mountPath"], "/seed");
+  EXPECT_FALSE(mounted_by(before, "aider").contains("seed"));
+}
+
 TEST(Desired, ScratchSpaceIsSizedAndTmpIsMemory) {
   const Json pod = pod_of(usual_workspace());
   for (const Json& volume : pod["spec"]["volumes"]) {
@@ -428,6 +498,9 @@ TEST(Desired, PolicyFindsNothingInAnyPod) {
       {"interactive", {{"task", nullptr}}},
       {"read-only", {{"repository", {{"access", "ReadOnly"}}}}},
       {"public", {{"repository", {{"credentials", nullptr}}}}},
+      {"git directory only", {{"repository", {{"mount", "GitDirOnly"}}}}},
+      {"read-only project",
+       {{"repository", {{"mount", "ReadOnly"}, {"outputDir", "docs/reports"}}}}},
       {"gvisor", {{"isolation", {{"runtimeClassName", "gvisor"}}}}},
       {"longest", {{"lifecycle", {{"deadline", "24h"}}}}},
       {"large",

@@ -69,6 +69,21 @@ TEST(GuardPolicy, OfTheUsualSession) {
   EXPECT_EQ(policy.record.path, "/palisade/record/record.jsonl");
 }
 
+TEST(GuardPolicy, TheProjectIsReadWhereItIsShared) {
+  const guard::Policy usual = policy_of(usual_workspace());
+  const guard::Policy shared = policy_of(with("/spec/repository/mount", "GitDirOnly"));
+  std::vector<std::string> read = usual.files.read;
+  read.emplace_back("/palisade/project");
+  EXPECT_EQ(shared.files.read, read);
+  EXPECT_EQ(shared.files.write, usual.files.write);
+  Json workspace = with("/spec/repository/mount", "ReadOnly");
+  workspace["spec"]["repository"]["outputDir"] = "docs/reports";
+  const guard::Policy fixed = policy_of(workspace);
+  EXPECT_EQ(fixed.files.read, read);
+  EXPECT_EQ(fixed.files.write,
+            (std::vector<std::string>{"/workspace/.home", "/workspace/repo/docs/reports", "/tmp"}));
+}
+
 TEST(GuardPolicy, WithoutATestCommandThereIsNoShellAndNoListener) {
   Json workspace = usual_workspace();
   workspace["spec"]["task"].erase("testCommand");

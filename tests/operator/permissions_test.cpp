@@ -90,6 +90,10 @@ class Generator {
     if (pick(4) == 0) spec["isolation"]["exec"] = {{"mode", "Audit"}};
     if (coin()) spec["isolation"]["exec"]["allow"] = {"/usr/bin/make"};
     if (coin()) spec["storage"] = {{"size", "2Gi"}};
+    if (!spec.contains("storage") && coin()) {
+      spec["repository"]["mount"] = coin() ? "GitDirOnly" : "ReadOnly";
+      if (spec["repository"]["mount"] == "ReadOnly") spec["repository"]["outputDir"] = "docs/out";
+    }
     Access reached = own_gateway ? gateway_access() : access();
     if (own_gateway && coin()) {
       spec["repository"]["via"] = "Direct";
@@ -190,7 +194,8 @@ std::multiset<std::string> rendered(const Applied& objects, const Json& containe
   const bool guarded = container["name"] == "aider" && guard["mode"] == "Enforce";
   const std::string exec = container["name"] == "aider" && !guarded ? "exec.any " : "exec ";
   const auto closed = [&](const std::string& path) {
-    return guarded && path.starts_with("/palisade/") && path != "/palisade/policy";
+    return guarded && path.starts_with("/palisade/") && path != "/palisade/policy" &&
+           path != "/palisade/project";
   };
   if (guarded) {
     out.insert("exec aider, python3, git");
@@ -413,6 +418,36 @@ TEST(Permissions, OfTheUsualSession) {
       EXPECT_NE(permissions_of(objects).actors.back().role, "gateway");
     }
   }
+}
+
+TEST(Permissions, DifferByTheShape) {
+  const auto agent_of = [](const char* mount) {
+    Json workspace = usual_workspace();
+    workspace["spec"]["repository"]["mount"] = mount;
+    if (std::string_view(mount) == "ReadOnly")
+      workspace["spec"]["repository"]["outputDir"] = "docs/out";
+    Model model(workspace, true);
+    model.settle();
+    return actor_named(permissions_of(applied(model).objects()), "aider");
+  };
+  const Actor usual = agent_of("ReadWrite");
+  const Actor shared = agent_of("GitDirOnly");
+  EXPECT_THAT(values(usual, "filesystem.read"), ElementsAre("/dev/shm", "/dev/mqueue"));
+  EXPECT_THAT(values(shared, "filesystem.read"),
+              UnorderedElementsAre("/dev/shm", "/dev/mqueue", "/palisade/project"));
+  EXPECT_THAT(values(shared, "filesystem.rw"), ElementsAre("/workspace", "/tmp"));
+  EXPECT_EQ(values(shared, "git.api"), values(usual, "git.api"));
+  const Actor fixed = agent_of("ReadOnly");
+  EXPECT_THAT(
+      values(fixed, "filesystem.read"),
+      UnorderedElementsAre("/dev/shm", "/dev/mqueue", "/palisade/project", "/workspace/repo"));
+  EXPECT_THAT(values(fixed, "filesystem.rw"),
+              UnorderedElementsAre("/workspace/.home", "/tmp", "/workspace/repo/docs/out"));
+  ASSERT_EQ(values(fixed, "git.api"), values(usual, "git.api"));
+  EXPECT_EQ(usual.find("git.api")->grants[0].detail,
+            "through the courier, what is committed in /workspace/repo");
+  EXPECT_EQ(fixed.find("git.api")->grants[0].detail,
+            "through the courier, what is left in /workspace/repo/docs/out");
 }
 
 // Each weakening that gives a container something changes the document.

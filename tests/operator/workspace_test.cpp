@@ -106,6 +106,7 @@ TEST(Workspace, EveryFieldOfAnotherTypeIsRefusedByName) {
     full["spec"]["repository"]["ref"] = "dev";
     full["spec"]["repository"]["branch"] = "team/x";
     full["spec"]["repository"]["access"] = "ReadWrite";
+    full["spec"]["repository"]["mount"] = "GitDirOnly";
     full["spec"]["repository"]["credentials"]["secretRef"]["key"] = "k";
     full["spec"]["repository"]["credentials"]["secretRef"]["username"] = "u";
     full["spec"]["llm"] = {{"gateway", "default"}};
@@ -231,6 +232,48 @@ TEST(Workspace, Durations) {
     const std::string error = refusal(with(std::string("/spec/lifecycle/") + row.field, row.value));
     EXPECT_EQ(error.empty(), row.good) << row.field << " " << row.value << ": " << error;
   }
+}
+
+TEST(Workspace, TheMountIsReadStrictly) {
+  const auto mounted = [](const Json& mount) {
+    return with("/spec/repository/mount", mount, usual_workspace());
+  };
+  EXPECT_EQ(parsed(usual_workspace()).mount, Mount::kReadWrite);
+  EXPECT_EQ(parsed(mounted("ReadWrite")).mount, Mount::kReadWrite);
+  EXPECT_EQ(parsed(mounted("GitDirOnly")).mount, Mount::kGitDirOnly);
+  for (const Json& wrong : {Json("gitdironly"), Json(""), Json(1), Json("Everything")})
+    EXPECT_THAT(refusal(mounted(wrong)), HasSubstr("spec.repository.mount")) << wrong;
+  Json stored = mounted("GitDirOnly");
+  stored["spec"]["storage"] = Json::object();
+  EXPECT_THAT(refusal(stored), HasSubstr("spec.storage: with spec.repository.mount"));
+}
+
+TEST(Workspace, TheOutputDirectoryGoesWithReadOnly) {
+  const auto read_only = [](const Json& directory) {
+    return with("/spec/repository/outputDir", directory,
+                with("/spec/repository/mount", "ReadOnly"));
+  };
+  const Workspace w = parsed(read_only("docs/reports"));
+  EXPECT_EQ(w.mount, Mount::kReadOnly);
+  EXPECT_EQ(w.output_dir, "docs/reports");
+  for (const char* good : {"a", "A_1", "a/b/c", "a.b", "a-b", "_x", "a..b", "0"})
+    EXPECT_EQ(refusal(read_only(good)), "") << good;
+  for (const std::string& wrong :
+       {std::string("/a"), std::string("a/"), std::string("a//b"), std::string(".."),
+        std::string("a/../b"), std::string("./a"), std::string(".git"), std::string("a/.git"),
+        std::string("-a"), std::string("a/-b"), std::string("a b"), std::string("a\nb"),
+        std::string("\xc3\xbc"), std::string("a\0b", 3), std::string(201, 'a')}) {
+    EXPECT_THAT(refusal(read_only(wrong)), HasSubstr("spec.repository.outputDir must be a path"))
+        << wrong;
+  }
+  EXPECT_THAT(refusal(with("/spec/repository/mount", "ReadOnly")), HasSubstr("which needs it"));
+  EXPECT_THAT(refusal(read_only("")), HasSubstr("which needs it"));
+  for (const char* mount : {"ReadWrite", "GitDirOnly"}) {
+    EXPECT_THAT(refusal(with("/spec/repository/mount", mount, read_only("a"))),
+                HasSubstr("goes with spec.repository.mount ReadOnly"));
+  }
+  EXPECT_THAT(refusal(with("/spec/storage", Json::object(), read_only("a"))),
+              HasSubstr("spec.storage: with spec.repository.mount"));
 }
 
 TEST(Workspace, ATemplateMustHaveBeenFilledIn) {

@@ -10,6 +10,13 @@ namespace palisade::courier {
 
 namespace fs = std::filesystem;
 
+// spec.repository.mount: what the agent has of the project.
+enum class Mount : std::uint8_t {
+  kReadWrite,   // a clone of its own
+  kGitDirOnly,  // a scratch checkout that stands on the objects of a repository it can only read
+  kReadOnly,    // a checkout that it can only read, but for one directory, which is collected
+};
+
 struct Config {
   fs::path file;    // where this was read from
   std::string url;  // https://..., or http://127.0.0.1:PORT/... of the pod's relay
@@ -21,8 +28,15 @@ struct Config {
   fs::path token_file;     // empty: none
   fs::path ca_file;        // empty: the system's authorities alone
   fs::path repository;     // the courier's own bare repository
-  fs::path bundle;         // what the checkout clones
-  fs::path workspace;      // the agent's clone: data
+  Mount mount = Mount::kReadWrite;
+  // What the checkout works from: a bundle or, with another mount than ReadWrite, a bare repository
+  // that the agent's container mounts read-only at the same path.
+  fs::path bundle;
+  fs::path workspace;  // the agent's clone: data
+  // With mount ReadOnly alone:
+  fs::path git_dir;        // the agent's own, on another volume than its checkout
+  std::string output_dir;  // the writable directory, as a path in the repository
+  fs::path output;         // the volume that lies there: data
   fs::path home;           // the agent's HOME, made by the checkout
   fs::path termination_log;
   int poll_seconds = 2;

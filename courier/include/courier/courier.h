@@ -17,6 +17,7 @@ struct Report {
   std::string head;     // last pushed commit
   bool pushed = false;  // nothing that the agent committed is left behind
   std::string error;    // why the last work is not pushed; "" where it is
+  std::string note;     // what of it was left out; "" where nothing was
 };
 
 // The repository between the git host and the agent. One thread.
@@ -24,7 +25,7 @@ class Courier {
  public:
   Courier(const Config& config, fs::path self);
 
-  // Fetches the start commit and writes the bundle, unless that was done before a restart.
+  // Fetches the start commit and hands it out, unless that was done before a restart.
   [[nodiscard]] std::expected<void, std::string> prepare();
   // Takes over what the agent has committed and pushes it. `final`: SIGTERM no longer ends git,
   // Config::final_seconds do.
@@ -36,6 +37,8 @@ class Courier {
 
  private:
   [[nodiscard]] std::expected<void, std::string> fetch();
+  // Puts what has been fetched where the checkout finds it.
+  [[nodiscard]] std::expected<void, std::string> hand_out(const std::string& branch) const;
   [[nodiscard]] std::expected<void, std::string> gather(const std::string& tip,
                                                         const fs::path& pack) const;
   [[nodiscard]] std::expected<void, std::string> import(const std::string& tip) const;
@@ -45,6 +48,21 @@ class Courier {
   [[nodiscard]] std::expected<void, std::string> push(const std::string& tip);
   [[nodiscard]] std::expected<std::string, std::string> in_repository(
       std::vector<std::string> arguments, bool end_on_term = true) const;
+  // mount: ReadOnly. What the output directory has in the repository must be what could be
+  // collected.
+  [[nodiscard]] std::expected<void, std::string> check_output_dir() const;
+  // For git fast-import: a commit on top of what was pushed, whose output directory is what the
+  // agent left there.
+  [[nodiscard]] std::expected<void, std::string> write_collected(const fs::path& stream);
+  [[nodiscard]] std::expected<void, std::string> deliver_output();
+  struct TreeEntry {
+    std::string mode;  // 100644, ...
+    std::string path;
+    std::int64_t size = 0;
+  };
+  // git ls-tree with these arguments.
+  [[nodiscard]] std::expected<std::vector<TreeEntry>, std::string> listed(
+      std::vector<std::string> arguments) const;
   // git within what is left of the last delivery, where that is under way.
   [[nodiscard]] std::expected<GitResult, std::string> timed(GitRun run) const;
   [[nodiscard]] std::expected<int, std::string> count(
@@ -70,7 +88,7 @@ class Courier {
 // Until SIGTERM: prepare, then deliver whatever the agent commits, then the last delivery and the
 // report. Exit code.
 [[nodiscard]] int serve(const Config& config, const fs::path& self);
-// Clones the bundle for the agent. Exit code.
+// Makes the agent's clone of what was handed out. Exit code.
 [[nodiscard]] int checkout(const Config& config);
 
 // One JSON line on standard output.

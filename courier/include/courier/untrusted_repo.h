@@ -36,6 +36,9 @@ class Descriptor {
 [[nodiscard]] std::expected<std::optional<std::string>, std::string> read_branch(
     const std::filesystem::path& workspace, const std::string& branch);
 
+// What AgentObjects::ignored says of a clone that stands on another repository's objects.
+inline constexpr const char* kAlternates = ".git/objects/info/alternates";
+
 // What .git/objects holds, by name.
 struct AgentObjects {
   Descriptor directory;            // .git/objects; its name may be replaced, what was opened stays

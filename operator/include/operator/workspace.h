@@ -73,6 +73,13 @@ struct MergeRequestSpec {
   bool draft = false;
 };
 
+// spec.repository.mount: what the agent has of the project.
+enum class Mount : std::uint8_t {
+  kReadWrite,   // a clone of its own
+  kGitDirOnly,  // the .git directory to read, and a scratch checkout of its own that stands on it
+  kReadOnly,    // a checkout to read, but for one directory, which is collected
+};
+
 // spec.repository.via
 enum class Via : std::uint8_t { kUnsaid, kGateway, kDirect };
 
@@ -114,6 +121,8 @@ struct Workspace {
   std::string ref = "main";
   std::string branch;
   bool read_only = false;
+  Mount mount = Mount::kReadWrite;
+  std::string output_dir;  // with kReadOnly alone: below the repository's root
   Via via = Via::kUnsaid;
   // At most one of these.
   std::optional<SecretRef> secret;
@@ -162,6 +171,10 @@ struct Workspace {
 
 // "1h30m" and the like; nullopt for anything else.
 [[nodiscard]] std::optional<std::chrono::seconds> parse_duration(const std::string& text);
+
+// A path below a repository's root of plain words: letters, digits, _, . and -, beginning with
+// neither . nor -.
+[[nodiscard]] bool is_output_dir(const std::string& path);
 
 // A branch or tag name that no git command can mistake for an option, a range or another namespace.
 [[nodiscard]] bool is_safe_ref_name(const std::string& name);

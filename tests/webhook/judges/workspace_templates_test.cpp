@@ -108,6 +108,29 @@ TEST_F(Templates, WhatTheyFixCannotBeSetOtherwise) {
   }
 }
 
+TEST_F(Templates, TheShapeCanBeFixed) {
+  json given = team_template();
+  given["spec"]["workspace"] = {{"repository", {{"mount", "ReadOnly"}}}};
+  given["spec"].erase("overridable");
+  cluster.templates_ = {given};
+  json own = workspace();
+  own["spec"]["repository"]["outputDir"] = "docs/reports";
+  const json made = mutated(nullptr, own, cluster);
+  EXPECT_EQ(made["spec"]["repository"], json({{"url", "https://git.example.com/team/app.git"},
+                                              {"mount", "ReadOnly"},
+                                              {"outputDir", "docs/reports"}}));
+  expect(nullptr, own, {});
+  own["spec"]["repository"]["mount"] = "ReadWrite";
+  expect(nullptr, own, {"spec.repository.mount"});
+  given["spec"]["workspace"]["repository"]["outputDir"] = "out";
+  cluster.templates_ = {given};
+  own["spec"]["repository"]["mount"] = "ReadOnly";
+  expect(nullptr, own, {"spec.repository.outputDir"});
+  given["spec"]["overridable"] = {"repository.outputDir"};
+  cluster.templates_ = {given};
+  expect(nullptr, own, {});
+}
+
 TEST_F(Templates, AChangedTemplateLeavesWhatWasMadeAlone) {
   const json made = mutated(nullptr, workspace(), cluster);
   json other = team_template(2);
@@ -199,7 +222,14 @@ TEST(TemplateObjects, AreReadStrictly) {
            Case{"/spec/workspace", json::object(), "fixes nothing"},
            Case{"/spec/workspace", {{"agent", json::object()}}, "fixes nothing"},
            Case{"/spec/workspace/agent", 1, "spec.workspace.agent must be an object"},
-           Case{"/spec/workspace/repository", {{"url", "x"}}, "has no field \"repository\""},
+           Case{"/spec/workspace/repository",
+                {{"url", "x"}},
+                "spec.workspace.repository has no field \"url\""},
+           Case{"/spec/workspace/repository",
+                {{"mount", 1}},
+                "spec.workspace.repository.mount must be a text"},
+           Case{"/spec/workspace/repository", "ReadOnly", "spec.workspace.repository must be"},
+           Case{"/spec/workspace/repository", {{"mount", "GitDirOnly"}}, ""},
            Case{"/spec/workspace/task", {{"message", "x"}}, "has no field \"task\""},
            Case{"/spec/workspace/lifecycle/suspend", true, "lifecycle.suspend"},
            Case{"/spec/workspace/llm/keySecretRef", {{"name", "key"}}, "llm.keySecretRef"},
