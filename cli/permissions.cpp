@@ -22,7 +22,8 @@ using kube::Json;
 constexpr const char* kFooter = R"(
 The document is derived from the pod of the workspace and from what else is in force for it: the
 NetworkPolicies that select it, the courier's ConfigMap, its ServiceAccount and the rights bound to
-that; of Palisade's gateway from its routes there, and from its configuration where you may read it.
+that; of Palisade's gateway from its routes there, and from its configuration where you may read it
+(where not, standard error and the field `unread` say so).
 Each entry names the object and the field that it comes from. Nothing is changed.
 
 Examples:
@@ -78,6 +79,11 @@ bool may_hold_token(const Json& pod, const Json& account) {
 
 using Read = std::expected<Json, std::string>;
 
+struct Objects {
+  Json all;                         // as policy::permissions_of takes them
+  std::vector<std::string> unread;  // Permissions::unread
+};
+
 Read config_maps(const Live& live, const std::string& ns, const Json& pod) {
   Json out = Json::array();
   const Json volumes = member(pod, "/spec/volumes");
@@ -93,7 +99,9 @@ Read config_maps(const Live& live, const std::string& ns, const Json& pod) {
 
 // The configuration of Palisade's gateway, where the session goes through it: it names the
 // upstreams of the models. Not everybody may read it; without it the gateway itself is named.
-std::optional<Json> gateway_config(const Live& live, const Json& pod) {
+std::expected<void, std::string> add_gateway_config(const Live& live, const Json& pod,
+                                                    Objects& objects) {
+  constexpr const char* kName = "palisade-gateway-config";
   const Json access = Json::parse(text(pod, "/metadata/annotations/palisade.dev~1access"), nullptr,
                                   /*allow_exceptions=*/false);
   for (const char* route : {"/llm", "/git"}) {
@@ -101,10 +109,20 @@ std::optional<Json> gateway_config(const Live& live, const Json& pod) {
                                             "/peers/0/namespaceSelector/matchLabels/"
                                             "kubernetes.io~1metadata.name");
     if (ns.empty()) continue;
-    auto found = live.client().get(kube::resources::kConfigMaps, ns, "palisade-gateway-config");
-    if (found) return std::move(*found);
+    auto found = live.client().get(kube::resources::kConfigMaps, ns, kName);
+    if (found) {
+      objects.all["configMaps"].push_back(std::move(*found));
+      return {};
+    }
+    if (found.error().is_forbidden()) {
+      objects.unread.push_back("ConfigMap " + ns + "/" + kName);
+      return {};
+    }
+    if (!found.error().is_not_found())
+      return std::unexpected(
+          trouble("get", kube::resources::kConfigMaps, ns, kName, found.error()));
   }
-  return std::nullopt;
+  return {};
 }
 
 Read role_bindings(const Live& live, const std::string& ns, Progress& progress) {
@@ -118,9 +136,8 @@ Read role_bindings(const Live& live, const std::string& ns, Progress& progress) 
   return out;
 }
 
-// The objects as policy::permissions_of takes them.
-Read objects_of(const Live& live, const std::string& ns, const std::string& name,
-                Progress& progress) {
+std::expected<Objects, std::string> objects_of(const Live& live, const std::string& ns,
+                                               const std::string& name, Progress& progress) {
   auto workspace = live.find(kinds::kAgentWorkspaces, ns, name);
   if (!workspace) return std::unexpected(workspace.error());
   if (!*workspace)
@@ -135,24 +152,26 @@ Read objects_of(const Live& live, const std::string& ns, const std::string& name
                            (phase.empty() ? "unknown" : printable(phase)) +
                            "): nothing of it may do anything");
   }
-  Json out{{"pod", std::move(**pod)}};
+  Objects objects{{{"pod", std::move(**pod)}}, {}};
+  Json& out = objects.all;
   auto policies = live.all(kube::resources::kNetworkPolicies, ns, progress);
   if (!policies) return std::unexpected(policies.error());
   out["networkPolicies"] = std::move(*policies);
   auto maps = config_maps(live, ns, out["pod"]);
-  if (!maps) return maps;
+  if (!maps) return std::unexpected(maps.error());
   out["configMaps"] = std::move(*maps);
-  if (auto config = gateway_config(live, out["pod"])) out["configMaps"].push_back(*config);
+  if (auto added = add_gateway_config(live, out["pod"], objects); !added)
+    return std::unexpected(added.error());
   std::string account = text(out["pod"], "/spec/serviceAccountName");
   if (account.empty()) account = "default";
   auto held = live.find(kube::resources::kServiceAccounts, ns, account);
   if (!held) return std::unexpected(held.error());
   if (*held) out["serviceAccount"] = std::move(**held);
-  if (!may_hold_token(out["pod"], *held ? out["serviceAccount"] : Json::object())) return out;
+  if (!may_hold_token(out["pod"], *held ? out["serviceAccount"] : Json::object())) return objects;
   auto bindings = role_bindings(live, ns, progress);
-  if (!bindings) return bindings;
+  if (!bindings) return std::unexpected(bindings.error());
   out["roleBindings"] = std::move(*bindings);
-  return out;
+  return objects;
 }
 
 int run_permissions(const Options& options, const Streams& streams) {
@@ -168,14 +187,19 @@ int run_permissions(const Options& options, const Streams& streams) {
   if (!objects) return fail(objects.error());
   simdjson::dom::parser parser;
   const simdjson::padded_string document(
-      objects->dump(-1, ' ', false, Json::error_handler_t::replace));
+      objects->all.dump(-1, ' ', false, Json::error_handler_t::replace));
   simdjson::dom::element root;
   if (const auto error = parser.parse(document).get(root); error != simdjson::SUCCESS)
     return fail(std::string("the session's objects cannot be read: ") +
                 simdjson::error_message(error));
-  const auto permissions = policy::permissions_of(root);
+  auto permissions = policy::permissions_of(root);
   if (!permissions)
     return fail("what the session may do cannot be told: " + printable(permissions.error()));
+  permissions->unread = objects->unread;
+  for (const std::string& object : objects->unread)
+    streams.err << "note: " << printable(object)
+                << " may not be read by this user (403), so the models' upstreams behind the "
+                   "gateway are not named; ask for `get configmaps` there\n";
   streams.out << (options.format == "json"   ? policy::permissions_json(*permissions)
                   : options.format == "rego" ? policy::permissions_rego(*permissions)
                                              : policy::permissions_text(*permissions));

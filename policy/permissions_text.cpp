@@ -67,8 +67,15 @@ std::string permissions_json(const Permissions& permissions) {
   append_member(out, "workspace", permissions.workspace);
   out += ",\n  ";
   append_member(out, "pod", permissions.pod);
-  out += ",\n  \"actors\": {";
+  out += ",\n  \"unread\": [";
   bool first = true;
+  for (const std::string& object : permissions.unread) {
+    out += first ? "" : ", ";
+    first = false;
+    append_json(out, object);
+  }
+  out += "],\n  \"actors\": {";
+  first = true;
   for (const Actor& actor : permissions.actors) {
     out += first ? "\n    " : ",\n    ";
     first = false;

@@ -1,6 +1,9 @@
 // `palisade permissions` on what a real API server holds.
 #include <gmock/gmock.h>
 
+#include <kube/http_server.h>
+
+#include "as_user.h"
 #include "cli/cluster.h"
 
 namespace palisade::cli {
@@ -56,6 +59,33 @@ class PermissionsOf : public testing::ClusterTest {
                                   {"workspace", "/workspace/repo"}}
                                  .dump()}}}});
   }
+  // One that goes through Palisade's gateway in namespace `gateways`.
+  void make_session_through(const std::string& ns, const std::string& gateways) const {
+    const json access{{"llm",
+                       {{"peers",
+                         {{{"namespaceSelector",
+                            {{"matchLabels", {{"kubernetes.io/metadata.name", gateways}}}}}}}}}}};
+    json agent = pod("fix-login-agent");
+    agent["spec"]["volumes"].push_back(
+        {{"name", "identity"},
+         {"projected",
+          {{"sources",
+            {{{"serviceAccountToken", {{"path", "token"}, {"audience", "gateway"}}}}}}}}});
+    agent["spec"]["initContainers"][0]["volumeMounts"].push_back(
+        {{"name", "identity"}, {"mountPath", "/var/run/secrets/palisade/gateway"}});
+    const json change{{"metadata", {{"annotations", {{"palisade.dev/access", access.dump()}}}}},
+                      {"spec",
+                       {{"volumes", agent["spec"]["volumes"]},
+                        {"initContainers", agent["spec"]["initContainers"]}}}};
+    make_session(ns, make_workspace(ns), change);
+    const json route{{"path", "/v1"},
+                     {"url", "https://palisade-gateway." + gateways + ".svc:8443/v1"},
+                     {"tokenFile", "/var/run/secrets/palisade/gateway/token"}};
+    const auto told =
+        admin_->patch(known::kConfigMaps, ns, "fix-login-agent", kube::PatchType::kMerge,
+                      {{"data", {{"relay.json", json{{"routes", {route}}}.dump()}}}});
+    ASSERT_TRUE(told) << told.error().text();
+  }
 };
 
 TEST_F(PermissionsOf, ALiveSessionIsToldInEachFormat) {
@@ -99,33 +129,13 @@ TEST_F(PermissionsOf, ALiveSessionIsToldInEachFormat) {
 TEST_F(PermissionsOf, TheGatewayIsAnActorToo) {
   const auto ns = make_namespace("through");
   const auto gateways = make_namespace("gateways");
-  const json access{{"llm",
-                     {{"peers",
-                       {{{"namespaceSelector",
-                          {{"matchLabels", {{"kubernetes.io/metadata.name", "gateways"}}}}}}}}}}};
-  json agent = pod("fix-login-agent");
-  agent["spec"]["volumes"].push_back(
-      {{"name", "identity"},
-       {"projected",
-        {{"sources", {{{"serviceAccountToken", {{"path", "token"}, {"audience", "gateway"}}}}}}}}});
-  agent["spec"]["initContainers"][0]["volumeMounts"].push_back(
-      {{"name", "identity"}, {"mountPath", "/var/run/secrets/palisade/gateway"}});
-  json change{{"metadata", {{"annotations", {{"palisade.dev/access", access.dump()}}}}},
-              {"spec",
-               {{"volumes", agent["spec"]["volumes"]},
-                {"initContainers", agent["spec"]["initContainers"]}}}};
-  make_session(ns, make_workspace(ns), change);
-  const json route{{"path", "/v1"},
-                   {"url", "https://palisade-gateway.gateways.svc:8443/v1"},
-                   {"tokenFile", "/var/run/secrets/palisade/gateway/token"}};
-  const auto told =
-      admin_->patch(known::kConfigMaps, ns, "fix-login-agent", kube::PatchType::kMerge,
-                    {{"data", {{"relay.json", json{{"routes", {route}}}.dump()}}}});
-  ASSERT_TRUE(told) << told.error().text();
+  make_session_through(ns, gateways);
   const auto models = [&] {
     const auto result = run("permissions fix-login -n through -o json");
     EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.err, "");
     const json document = json::parse(result.out, nullptr, false);
+    EXPECT_EQ(document["unread"], json::array());
     return document["actors"]["gateway"]["capabilities"]["network.egress.api.llm"];
   };
   EXPECT_EQ(models()[0]["value"],
@@ -138,6 +148,77 @@ TEST_F(PermissionsOf, TheGatewayIsAnActorToo) {
           R"({"llm": {"upstreams": [{"name": "openai", "url": "https://api.openai.com/v1"}]}})"}}}});
   EXPECT_EQ(models()[0]["value"], "https://api.openai.com/v1");
   EXPECT_EQ(models()[0]["from"], "ConfigMap gateways/palisade-gateway-config /data/gateway.json");
+}
+
+// Of the gateway's configuration only what nobody made, or what may not be read, may be missing.
+TEST_F(PermissionsOf, WhatMayNotBeReadIsNamedAndAnythingElseIsAnError) {
+  const auto ns = make_namespace("narrow");
+  const auto gateways = make_namespace("closed");
+  make_session_through(ns, gateways);
+  make(known::kConfigMaps, gateways,
+       {{"metadata", {{"name", "palisade-gateway-config"}}},
+        {"data", {{"gateway.json", R"({"llm": {"upstreams": []}})"}}}});
+  make(known::kServiceAccounts, ns, {{"metadata", {{"name", "jane"}}}});
+  make({"rbac.authorization.k8s.io", "v1", "roles", "Role", true}, ns,
+       {{"metadata", {{"name", "reads"}}},
+        {"rules",
+         {{{"apiGroups", {"", "palisade.dev", "networking.k8s.io"}},
+           {"resources",
+            {"agentworkspaces", "pods", "networkpolicies", "configmaps", "serviceaccounts"}},
+           {"verbs", {"get", "list"}}}}}});
+  make(kRoleBindings, ns,
+       {{"metadata", {{"name", "reads"}}},
+        {"subjects", {{{"kind", "ServiceAccount"}, {"name", "jane"}, {"namespace", ns}}}},
+        {"roleRef",
+         {{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "Role"}, {"name", "reads"}}}});
+  const auto token =
+      admin_->create({"", "v1", "serviceaccounts/jane/token", "TokenRequest", true}, ns,
+                     {{"apiVersion", "authentication.k8s.io/v1"},
+                      {"kind", "TokenRequest"},
+                      {"spec", {{"audiences", json::array()}}}});
+  ASSERT_TRUE(token) << token.error().text();
+  const auto as = [&](const std::string& server, const json& user) {
+    const json config{
+        {"apiVersion", "v1"},
+        {"kind", "Config"},
+        {"current-context", "c"},
+        {"clusters",
+         {{{"name", "c"}, {"cluster", {{"server", server}, {"insecure-skip-tls-verify", true}}}}}},
+        {"users", {{{"name", "u"}, {"user", user}}}},
+        {"contexts", {{{"name", "c"}, {"context", {{"cluster", "c"}, {"user", "u"}}}}}}};
+    return "permissions fix-login -n narrow --kubeconfig '" + write("config.json", config.dump()) +
+           "' -o json";
+  };
+  const auto narrow = run(as(env_->config().server, {{"token", (*token)["status"]["token"]}}));
+  EXPECT_EQ(narrow.status, 0) << narrow.err;
+  EXPECT_THAT(narrow.err,
+              HasSubstr("ConfigMap closed/palisade-gateway-config may not be read by this user"));
+  const json document = json::parse(narrow.out, nullptr, false);
+  EXPECT_EQ(document["unread"], json({"ConfigMap closed/palisade-gateway-config"}));
+  EXPECT_EQ(document["actors"]["gateway"]["capabilities"]["network.egress.api.llm"][0]["value"],
+            "the models behind https://palisade-gateway.closed.svc:8443/v1");
+
+  // A server that fails at that read alone.
+  const std::shared_ptr<kube::Transport> upstream = transport_to(env_->config());
+  kube::HttpServerOptions options;
+  options.address = "127.0.0.1";
+  kube::HttpServer failing(options, [&](const kube::HttpRequest& request) -> kube::HttpResponse {
+    if (request.target.find("palisade-gateway-config") != std::string_view::npos)
+      return {
+          500, "application/json",
+          R"({"kind": "Status", "code": 500, "reason": "InternalError", "message": "no leader"})"};
+    kube::Request asked;
+    asked.target = request.target;
+    auto answer = upstream->send(asked, {});
+    if (!answer) return {502, "text/plain", answer.error().text()};
+    return {answer->status, "application/json", std::move(answer->body)};
+  });
+  ASSERT_TRUE(failing.start());
+  const auto failed = run(as("http://127.0.0.1:" + std::to_string(failing.port()), json::object()));
+  EXPECT_EQ(failed.status, 2);
+  EXPECT_EQ(failed.out, "");
+  EXPECT_THAT(failed.err,
+              HasSubstr("get configmaps palisade-gateway-config in closed: 500 InternalError"));
 }
 
 TEST_F(PermissionsOf, RightsAreReadWhereATokenIs) {

@@ -389,9 +389,12 @@ TEST(PermissionsTest, RenderingsSayTheSame) {
   json from = objects(good_pod());
   const std::string odd = "/odd\"\\\n\x1b[2J\u00e9";
   mount(from, {{"emptyDir", json::object()}}, odd);
-  const auto permissions = read(from);
+  auto permissions = read(from);
   ASSERT_TRUE(permissions);
+  EXPECT_EQ(json::parse(permissions_json(*permissions))["unread"], json::array());
+  permissions->unread = {"ConfigMap a/\"b", "ConfigMap a/c"};
   const json document = json::parse(permissions_json(*permissions));
+  EXPECT_EQ(document["unread"], json(permissions->unread));
   EXPECT_EQ(document["namespace"], "team-a");
   EXPECT_EQ(document["workspace"], "fix-login");
   EXPECT_EQ(document["actors"].size(), permissions->actors.size());

@@ -68,6 +68,9 @@ struct Permissions {
   std::string pod;
   // In the pod's order, containers first; then Palisade's gateway, where the session uses it.
   std::vector<Actor> actors;
+  // Objects that would say more and that the reader may not read: "ConfigMap
+  // palisade-gateway/palisade-gateway-config". Set by who reads; permissions_of() leaves it empty.
+  std::vector<std::string> unread{};
   bool operator==(const Permissions&) const = default;
 };
 
@@ -86,8 +89,8 @@ struct Permissions {
                                               std::span<const std::string> allowed);
 
 [[nodiscard]] std::string permissions_text(const Permissions& permissions);
-// {"namespace", "workspace", "pod", "actors": {CONTAINER: {"role", "capabilities": {NAME:
-// [{"value", "detail", "from"}]}}}}
+// {"namespace", "workspace", "pod", "unread": [...], "actors": {CONTAINER: {"role", "capabilities":
+// {NAME: [{"value", "detail", "from"}]}}}}
 [[nodiscard]] std::string permissions_json(const Permissions& permissions);
 // The same as data of package palisade.permissions.
 [[nodiscard]] std::string permissions_rego(const Permissions& permissions);
