@@ -33,12 +33,13 @@ Examples:
 Command add_controls(CLI::App& parent) {
   auto format = std::make_shared<std::string>("text");
   CLI::App* app = parent.add_subcommand("controls", "Print the control table");
-  app->add_option("-o,--output", *format, "text, markdown or json")
-      ->check(CLI::IsMember({"text", "markdown", "json"}))
+  app->add_option("-o,--output", *format, "text, wide, markdown or json")
+      ->check(CLI::IsMember({"text", "wide", "markdown", "json"}))
       ->type_name("FORMAT");
   return {app, [format](const Streams& streams) {
             streams.out << (*format == "json"       ? controls_json()
                             : *format == "markdown" ? controls_markdown()
+                            : *format == "wide"     ? controls_table()
                                                     : controls_text());
             return kCompliant;
           }};

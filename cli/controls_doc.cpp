@@ -7,6 +7,8 @@
 
 #include <policy/guards.h>
 
+#include "table.h"
+
 namespace palisade::cli {
 
 namespace {
@@ -52,6 +54,23 @@ std::string controls_text() {
   out += "\nGuards, which judge requests:\n";
   text_of(policy::guards(), width, out);
   return out;
+}
+
+std::string controls_table() {
+  std::vector<std::vector<std::string>> rows;
+  for (const auto all : {policy::controls(), policy::guards()}) {
+    for (const policy::Control& control : all) {
+      std::string references;
+      for (const std::string_view reference : control.references)
+        references += (references.empty() ? "" : "; ") + std::string(reference);
+      rows.push_back({std::string(control.id),
+                      control.is_guard        ? "request"
+                      : control.needs_cluster ? "cluster"
+                                              : "pod",
+                      std::string(control.title), std::move(references)});
+    }
+  }
+  return table({{"CONTROL"}, {"JUDGES"}, {"ASKS"}, {"REFERENCES"}}, rows, 3);
 }
 
 std::string controls_markdown() {

@@ -6,6 +6,8 @@
 namespace palisade::cli {
 
 [[nodiscard]] std::string controls_text();
+// One line each, with what is judged and the references.
+[[nodiscard]] std::string controls_table();
 [[nodiscard]] std::string controls_markdown();
 [[nodiscard]] std::string controls_json();
 

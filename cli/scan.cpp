@@ -18,6 +18,7 @@
 #include "explain.h"
 #include "json_out.h"
 #include "live_pods.h"
+#include "table.h"
 #include "text.h"
 
 namespace palisade::cli {
@@ -34,6 +35,7 @@ and namespace labels. Nothing is changed and nothing is evicted.
 Examples:
   palisade scan
   palisade scan -n team-a --top 50
+  palisade scan -o wide                  # and by which bounds each namespace is judged
   palisade scan -o json | jq '.namespaces[] | select(.rejected > 0).namespace'
 
 `palisade check --live -n NAMESPACE` prints each finding with its field and fix.
@@ -100,22 +102,44 @@ std::string listed(const std::vector<std::string>& names) {
   return out;
 }
 
-void print_text(const LivePods& read, const Summary& summary, std::size_t top, std::ostream& out) {
-  if (!summary.namespaces.empty()) {
-    std::size_t width = std::string_view("NAMESPACE").size();
-    for (const auto& [ns, total] : summary.namespaces)
-      width = std::max(width, ns.size());
-    out << fmt::format("{:<{}}  {:<7}  {:<7}  {:>6}  {:>8}  {:>8}  {:>11}\n", "NAMESPACE", width,
-                       "ENFORCE", "MODE", "JUDGED", "REJECTED", "FINDINGS", "LET THROUGH");
-    for (const auto& [ns, total] : summary.namespaces) {
-      const Guard& guard = read.guards.at(ns);
-      out << fmt::format("{:<{}}  {:<7}  {:<7}  {:>6}  {:>8}  {:>8}  {:>11}\n", printable(ns),
-                         width, policy::mode_name(guard.modes.mode),
-                         policy::action_name(guard.modes.action), total.judged, total.rejected,
-                         total.findings, total.tolerated);
-    }
-    out << '\n';
+std::string or_dash(std::string text) {
+  return text.empty() ? "-" : text;
+}
+
+// `wide`: with what each is judged by.
+std::string namespaces_table(const LivePods& read, const Summary& summary, bool wide) {
+  std::vector<Column> columns{{"NAMESPACE"},        {"ENFORCE"},        {"MODE"},
+                              {"JUDGED", true},     {"REJECTED", true}, {"FINDINGS", true},
+                              {"LET THROUGH", true}};
+  if (wide) {
+    for (const char* name : {"MAX LIFETIME", "REGISTRIES", "EXCEPTIONS"})
+      columns.push_back({name});
   }
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [ns, total] : summary.namespaces) {
+    const Guard& guard = read.guards.at(ns);
+    std::vector<std::string> row{printable(ns), std::string(policy::mode_name(guard.modes.mode)),
+                                 std::string(policy::action_name(guard.modes.action))};
+    for (const std::size_t number : {total.judged, total.rejected, total.findings, total.tolerated})
+      row.push_back(std::to_string(number));
+    if (wide) {
+      row.push_back(std::to_string(guard.settings.max_lifetime_seconds) + "s");
+      row.push_back(guard.settings.allowed_registries
+                        ? or_dash(listed(*guard.settings.allowed_registries))
+                        : "any");
+      std::vector<std::string> exceptions;
+      for (const policy::HardeningException& one : guard.exceptions)
+        exceptions.push_back(one.name);
+      row.push_back(or_dash(listed(exceptions)));
+    }
+    rows.push_back(std::move(row));
+  }
+  return table(columns, rows, 2);
+}
+
+void print_text(const LivePods& read, const Summary& summary, bool wide, std::size_t top,
+                std::ostream& out) {
+  if (!summary.namespaces.empty()) out << namespaces_table(read, summary, wide) << '\n';
   if (!summary.controls.empty()) {
     out << "By control\n";
     for (const policy::Control& control : policy::controls()) {
@@ -214,7 +238,7 @@ int scan(const ScanOptions& options, const Streams& streams) {
   if (options.format == "json") {
     streams.out << json_text(to_json(read, summary));
   } else {
-    print_text(read, summary, options.top, streams.out);
+    print_text(read, summary, options.format == "wide", options.top, streams.out);
   }
   if (read.outcome.unreadable) return kUnreadable;
   return summary.all.rejected > 0 ? kFindings : kCompliant;
@@ -240,8 +264,8 @@ Command add_scan(CLI::App& parent) {
   app->add_option("--top", options->top, "How many of the worst are named")
       ->type_name("N")
       ->capture_default_str();
-  app->add_option("-o,--output", options->format, "text or json")
-      ->check(CLI::IsMember({"text", "json"}))
+  app->add_option("-o,--output", options->format, "text, wide or json")
+      ->check(CLI::IsMember({"text", "wide", "json"}))
       ->type_name("FORMAT");
   return {app, [options](const Streams& streams) {
             options->live.judge.now = static_cast<std::int64_t>(std::time(nullptr));

@@ -41,8 +41,9 @@ struct WorkspaceView {
   std::vector<nlohmann::json> events;  // events.k8s.io/v1, of the workspace and of its pod
 };
 // A tree of the workspace, its conditions, its objects and its containers, the last events, and,
-// where it is not ready, why and what to do.
-[[nodiscard]] std::string workspace_tree(const WorkspaceView& view, WallClock::time_point now);
+// where it is not ready, why and what to do. `wide`: every event, images, and nothing is cut.
+[[nodiscard]] std::string workspace_tree(const WorkspaceView& view, WallClock::time_point now,
+                                         bool wide = false);
 
 // Whether it goes on or has ended well: running as it should, or Succeeded.
 [[nodiscard]] bool in_order(const nlohmann::json& workspace);

@@ -36,6 +36,7 @@ the last events, and what to do next where it is not ready.
 
 Examples:
   palisade status fix-login -n team-a
+  palisade status fix-login -n team-a -o wide   # every event, images, nothing cut
   palisade status fix-login -n team-a -o yaml
 
 Exit status: 0 it runs, or ended well; 1 it does not; 2 it cannot be read.)";
@@ -140,7 +141,7 @@ int run_status(const Options& options, const Streams& streams) {
   } else if (options.format == "yaml") {
     streams.out << yaml_text(view->workspace);
   } else {
-    streams.out << workspace_tree(*view, WallClock::now());
+    streams.out << workspace_tree(*view, WallClock::now(), options.format == "wide");
   }
   return in_order(view->workspace) ? kCompliant : kFindings;
 }
@@ -167,8 +168,8 @@ Command add_status(CLI::App& parent) {
   app->add_option("WORKSPACE", options->workspace, "Name of the AgentWorkspace")->required();
   app->add_option("-n,--namespace", options->scope.ns, "Namespace; else the context's")
       ->type_name("NAME");
-  app->add_option("-o,--output", options->format, "tree, json or yaml")
-      ->check(CLI::IsMember({"tree", "json", "yaml"}))
+  app->add_option("-o,--output", options->format, "tree, wide, json or yaml")
+      ->check(CLI::IsMember({"tree", "wide", "json", "yaml"}))
       ->type_name("FORMAT");
   add_cluster_options(*app, options->cluster);
   return {app, [options](const Streams& streams) { return run_status(*options, streams); }};

@@ -6,6 +6,7 @@
 #include <kube/rfc3339.h>
 
 #include "json_at.h"
+#include "table.h"
 #include "text.h"
 #include "workspaces.h"
 
@@ -39,11 +40,6 @@ std::string or_dash(std::string value) {
   return value.empty() ? "-" : value;
 }
 
-std::size_t width_of(std::string_view utf8) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(utf8, [](char c) { return (c & 0xc0) != 0x80; }));
-}
-
 std::string cut(std::string value) {
   if (width_of(value) <= kColumnMost) return value;
   std::size_t end = 0;
@@ -54,7 +50,7 @@ std::string cut(std::string value) {
 }
 
 // The container's state in a few words.
-std::string state_text(const json& status, WallClock::time_point now) {
+std::string state_text(const json& status, bool wide, WallClock::time_point now) {
   const json& state = json_at(status, {"state"});
   if (const json& running = json_at(state, {"running"}); running.is_object())
     return "running for " + age_text(kube::parse_rfc3339(text_at(running, {"startedAt"})), now);
@@ -69,7 +65,7 @@ std::string state_text(const json& status, WallClock::time_point now) {
   if (const json& waiting = json_at(state, {"waiting"}); waiting.is_object()) {
     const std::string message = text_at(waiting, {"message"});
     return "waiting: " + or_dash(text_at(waiting, {"reason"})) +
-           (message.empty() ? "" : ": " + cut(message));
+           (message.empty() ? "" : ": " + (wide ? message : cut(message)));
   }
   return "not started";
 }
@@ -87,7 +83,7 @@ void draw(const Branch& branch, const std::string& indent, std::string& out) {
   }
 }
 
-Branch pod_branch(const json& pod, WallClock::time_point now) {
+Branch pod_branch(const json& pod, bool wide, WallClock::time_point now) {
   std::string line = "Pod " + text_at(pod, {"metadata", "name"}) + "  " +
                      or_dash(text_at(pod, {"status", "phase"}));
   if (const std::string node = text_at(pod, {"spec", "nodeName"}); !node.empty())
@@ -111,8 +107,16 @@ Branch pod_branch(const json& pod, WallClock::time_point now) {
       }
       out.below.push_back(
           {fmt::format("{:<10}{}", name,
-                       status == nullptr ? "not started" : state_text(*status, now)),
+                       status == nullptr ? "not started" : state_text(*status, wide, now)),
            {}});
+      if (!wide) continue;
+      auto& below = out.below.back().below;
+      below.push_back({"image " + or_dash(text_at(container, {"image"})), {}});
+      if (status != nullptr) {
+        if (const std::string restarts = number(*status, {"restartCount"});
+            !restarts.empty() && restarts != "0")
+          below.push_back({"restarted " + restarts + " times", {}});
+      }
     }
   }
   return out;
@@ -126,9 +130,9 @@ std::string event_time(const json& event) {
   return moment;
 }
 
-Branch events_branch(std::vector<json> events, WallClock::time_point now) {
+Branch events_branch(std::vector<json> events, bool wide, WallClock::time_point now) {
   std::ranges::stable_sort(events, {}, [](const json& event) { return event_time(event); });
-  const std::size_t left_out = events.size() - std::min(events.size(), kEventsShown);
+  const std::size_t left_out = wide ? 0 : events.size() - std::min(events.size(), kEventsShown);
   Branch out{left_out == 0 ? "Events" : fmt::format("Events ({} earlier ones left out)", left_out),
              {}};
   for (std::size_t i = left_out; i < events.size(); ++i) {
@@ -179,15 +183,14 @@ std::string workspace_table(std::vector<json> workspaces, const TableOptions& op
     return std::pair(text_at(w, {"metadata", "namespace"}), text_at(w, {"metadata", "name"}));
   });
   std::vector<std::vector<std::string>> rows;
-  std::vector<std::string> header;
-  if (options.namespaces) header.emplace_back("NAMESPACE");
+  std::vector<Column> columns;
+  if (options.namespaces) columns.push_back({"NAMESPACE"});
   for (const char* name : {"NAME", "PHASE", "READY", "BRANCH", "COMMITS", "REFUSALS", "AGE"})
-    header.emplace_back(name);
+    columns.push_back({name});
   if (options.wide) {
     for (const char* name : {"MODEL", "REPOSITORY", "EXPIRES IN"})
-      header.emplace_back(name);
+      columns.push_back({name});
   }
-  rows.push_back(std::move(header));
   for (const json& w : workspaces) {
     std::vector<std::string> row;
     if (options.namespaces) row.push_back(text_at(w, {"metadata", "namespace"}));
@@ -211,20 +214,7 @@ std::string workspace_table(std::vector<json> workspaces, const TableOptions& op
       cell = cut(std::move(cell));
     rows.push_back(std::move(row));
   }
-  std::vector<std::size_t> widths(rows.front().size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], width_of(row[i]));
-  }
-  std::string out;
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      out += row[i];
-      if (i + 1 < row.size()) out.append(widths[i] - width_of(row[i]) + 3, ' ');
-    }
-    out += '\n';
-  }
-  return out;
+  return table(columns, rows, 3);
 }
 
 bool in_order(const json& workspace) {
@@ -246,7 +236,7 @@ std::string next_step(const json& workspace) {
   return {};
 }
 
-std::string workspace_tree(const WorkspaceView& view, WallClock::time_point now) {
+std::string workspace_tree(const WorkspaceView& view, WallClock::time_point now, bool wide) {
   const json& w = view.workspace;
   const std::string ns = text_at(w, {"metadata", "namespace"});
   std::string head = "AgentWorkspace " + ns + "/" + text_at(w, {"metadata", "name"}) + "  " +
@@ -303,9 +293,10 @@ std::string workspace_tree(const WorkspaceView& view, WallClock::time_point now)
                                  (part.note.empty() ? "" : "  (" + printable(part.note) + ")"),
                              {}});
   }
-  objects.below.push_back(view.pod ? pod_branch(*view.pod, now) : Branch{"Pod: there is none", {}});
+  objects.below.push_back(view.pod ? pod_branch(*view.pod, wide, now)
+                                   : Branch{"Pod: there is none", {}});
   root.below.push_back(std::move(objects));
-  if (!view.events.empty()) root.below.push_back(events_branch(view.events, now));
+  if (!view.events.empty()) root.below.push_back(events_branch(view.events, wide, now));
   std::string out = root.text + "\n";
   draw(root, "", out);
   if (!in_order(w)) {

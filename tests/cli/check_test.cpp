@@ -225,6 +225,8 @@ TEST_F(Check, UsageErrorsExitWithTwoAndHelpWithNone) {
 
 TEST_F(Check, ControlsAreListed) {
   const auto text = run("controls");
+  const auto wide = run("controls -o wide");
+  EXPECT_TRUE(wide.out.starts_with("CONTROL ")) << wide.out;
   const auto markdown = run("controls -o markdown");
   const auto listed = json::parse(run("controls -o json").out);
   ASSERT_EQ(listed.size(), policy::controls().size() + policy::guards().size());
@@ -234,6 +236,8 @@ TEST_F(Check, ControlsAreListed) {
       EXPECT_EQ(listed[at]["id"], control.id);
       EXPECT_EQ(listed[at++]["guard"], control.is_guard);
       EXPECT_TRUE(has(text.out, std::string(control.id) + " ")) << control.id;
+      EXPECT_TRUE(has(wide.out, "\n" + std::string(control.id) + " ")) << control.id;
+      EXPECT_TRUE(has(wide.out, std::string(control.references.front()))) << control.id;
       EXPECT_TRUE(has(markdown.out, "\n## " + std::string(control.id) + "\n")) << control.id;
     }
   }

@@ -26,7 +26,8 @@ using Words = std::vector<std::string>;
 class Completions : public testing::ProgramTest {
  protected:
   Completions() {
-    for (const auto add : {add_list, add_status, add_create, add_logs, add_completion})
+    for (const auto add :
+         {add_list, add_status, add_create, add_logs, add_scan, add_controls, add_completion})
       static_cast<void>(add(app_));
     names_.workspaces = [this](const Names::Where& where) {
       asked_ = where;
@@ -50,14 +51,16 @@ TEST_F(Completions, AreWhatFitsThere) {
     Words offered;
   };
   for (const Case& c : {
-           Case{{""}, {"completion", "create", "list", "logs", "status"}},
+           Case{{""}, {"completion", "controls", "create", "list", "logs", "scan", "status"}},
            Case{{"l"}, {"list", "logs"}},
            Case{{"nothing", ""}, {}},
            Case{{"status", "fix"}, {"fix-login", "fix-logout"}},
            Case{{"status", "fix-login", ""}, {}},
            Case{{"status", "-n", "team"}, {"team-a", "team-b"}},
            Case{{"status", "--namespace", "k"}, {"kube-system"}},
-           Case{{"status", "-o", ""}, {"json", "tree", "yaml"}},
+           Case{{"status", "-o", ""}, {"json", "tree", "wide", "yaml"}},
+           Case{{"scan", "-o", "w"}, {"wide"}},
+           Case{{"controls", "-o", "w"}, {"wide"}},
            Case{{"list", "--output", "w"}, {"wide"}},
            Case{{"status", "--cont"}, {"--context"}},
            Case{{"logs", "-f", "o"}, {"other"}},

@@ -85,6 +85,11 @@ TEST_F(Scan, PoliciesAndExceptionsOfTheClusterCount) {
           {"ticket", "OPS-1"},
           {"approver", "jane"},
           {"expires", "2099-01-01T00:00:00Z"}}}});
+  const auto wide = run("scan -o wide -n scan-bound");
+  EXPECT_EQ(wide.status, 0);
+  EXPECT_TRUE(has(wide.out, "LET THROUGH  MAX LIFETIME  REGISTRIES  EXCEPTIONS\n")) << wide.out;
+  EXPECT_TRUE(has(wide.out, "          1  86400s        any         legacy\n")) << wide.out;
+  EXPECT_FALSE(has(run("scan -n scan-bound").out, "EXCEPTIONS"));
   const json excepted = report("-n scan-bound", 0);
   EXPECT_EQ(excepted.at("summary").at("tolerated"), 1);
   make(policies, "",

@@ -114,6 +114,10 @@ TEST_F(WorkspacesOf, OneIsShownWithWhatBelongsToIt) {
   EXPECT_THAT(failed.out, HasSubstr("ConfigMap fix-agent  (not this workspace's own)"));
   EXPECT_THAT(failed.out, HasSubstr("WARNING PreflightFailed: the network is open"));
   EXPECT_THAT(failed.out, HasSubstr("Next: palisade doctor"));
+  const auto wide = run("status fix -n status -o wide");
+  EXPECT_EQ(wide.status, 1) << wide.err;
+  EXPECT_THAT(wide.out, HasSubstr("─ image "));
+  EXPECT_THAT(failed.out, Not(HasSubstr("─ image ")));
 
   set_status(ns, "fix", {{"phase", "Succeeded"}});
   EXPECT_EQ(run("status fix -n status").status, 0);

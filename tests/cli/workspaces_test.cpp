@@ -120,6 +120,40 @@ TEST(Tree, TellsAllOfARunningSession) {
 )");
 }
 
+TEST(Tree, WideLeavesNothingOut) {
+  WorkspaceView view;
+  view.workspace = workspace("fix");
+  const std::string message(90, 'm');
+  view.pod =
+      json{{"metadata", {{"name", "fix-agent"}}},
+           {"spec",
+            {{"initContainers", {{{"name", "relay"}, {"image", "registry.example.com/relay:1"}}}},
+             {"containers", {{{"name", "aider"}, {"image", "registry.example.com/aider:1"}}}}}},
+           {"status",
+            {{"phase", "Pending"},
+             {"initContainerStatuses",
+              {{{"name", "relay"}, {"restartCount", 2}, {"state", json::object()}}}},
+             {"containerStatuses",
+              {{{"name", "aider"},
+                {"restartCount", 0},
+                {"state", {{"waiting", {{"reason", "ErrImagePull"}, {"message", message}}}}}}}}}}};
+  for (int i = 0; i < 12; ++i)
+    view.events.push_back({{"reason", "Reason" + std::to_string(i)},
+                           {"note", "note"},
+                           {"eventTime", "2026-11-21T11:00:00Z"}});
+  const std::string tree = workspace_tree(view, kNow);
+  EXPECT_THAT(tree, Not(HasSubstr(message)));
+  EXPECT_THAT(tree, Not(HasSubstr("registry.example.com")));
+  EXPECT_THAT(tree, HasSubstr("Events (4 earlier ones left out)\n"));
+  const std::string wide = workspace_tree(view, kNow, true);
+  EXPECT_THAT(wide, HasSubstr(message));
+  EXPECT_THAT(wide, HasSubstr("   │  ├─ image registry.example.com/relay:1\n"));
+  EXPECT_THAT(wide, HasSubstr("   │  └─ restarted 2 times\n"));
+  EXPECT_THAT(wide, HasSubstr("      └─ image registry.example.com/aider:1\n"));
+  EXPECT_THAT(wide, HasSubstr("─ Events\n"));
+  EXPECT_THAT(wide, HasSubstr("Reason0: note\n"));
+}
+
 TEST(Tree, TellsWhatAnEndedSessionLeft) {
   WorkspaceView view;
   view.workspace = workspace("fix");
