@@ -104,7 +104,7 @@ class ClientCertificate : public ::testing::Test {
   }
   // Neither a good pod nor a weak one: the webhook gives this API server no answer.
   void expect_no_answer(const std::string& why) {
-    for (const json& pod : {by_hand(), changed(by_hand(), weakened_pods()[0].change)}) {
+    for (const json& pod : {by_hand(), changed(by_hand(), weakened_pods()[1].change)}) {
       const auto refused = create(pod);
       ASSERT_FALSE(refused) << why;
       EXPECT_EQ(refused.error().code, 500) << why << ": " << refused.error().text();
@@ -127,7 +127,7 @@ class ClientCertificate : public ::testing::Test {
 TEST_F(ClientCertificate, OnlyTheApiServersOwnIsAnswered) {
   const auto good = create(by_hand());
   EXPECT_TRUE(good) << good.error().text();
-  const auto weak = create(changed(by_hand(), weakened_pods()[0].change));
+  const auto weak = create(changed(by_hand(), weakened_pods()[1].change));
   ASSERT_FALSE(weak);
   EXPECT_THAT(weak.error().message,
               StartsWith(R"(admission webhook "pods.palisade.dev" denied the request: )"));
