@@ -162,15 +162,29 @@ TEST_F(PermissionsOf, WhatMayNotBeReadIsNamedAndAnythingElseIsAnError) {
   make({"rbac.authorization.k8s.io", "v1", "roles", "Role", true}, ns,
        {{"metadata", {{"name", "reads"}}},
         {"rules",
-         {{{"apiGroups", {"", "palisade.dev", "networking.k8s.io"}},
+         {{{"apiGroups", {"", "palisade.dev", "networking.k8s.io", "rbac.authorization.k8s.io"}},
            {"resources",
-            {"agentworkspaces", "pods", "networkpolicies", "configmaps", "serviceaccounts"}},
+            {"agentworkspaces", "pods", "networkpolicies", "configmaps", "serviceaccounts", "roles",
+             "rolebindings"}},
            {"verbs", {"get", "list"}}}}}});
   make(kRoleBindings, ns,
        {{"metadata", {{"name", "reads"}}},
         {"subjects", {{{"kind", "ServiceAccount"}, {"name", "jane"}, {"namespace", ns}}}},
         {"roleRef",
          {{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "Role"}, {"name", "reads"}}}});
+  make({"rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false}, "",
+       {{"metadata", {{"name", "narrow-reads"}}},
+        {"rules",
+         {{{"apiGroups", {"rbac.authorization.k8s.io"}},
+           {"resources", {"clusterroles", "clusterrolebindings"}},
+           {"verbs", {"get", "list"}}}}}});
+  make({"rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", false}, "",
+       {{"metadata", {{"name", "narrow-reads"}}},
+        {"subjects", {{{"kind", "ServiceAccount"}, {"name", "jane"}, {"namespace", ns}}}},
+        {"roleRef",
+         {{"apiGroup", "rbac.authorization.k8s.io"},
+          {"kind", "ClusterRole"},
+          {"name", "narrow-reads"}}}});
   const auto token =
       admin_->create({"", "v1", "serviceaccounts/jane/token", "TokenRequest", true}, ns,
                      {{"apiVersion", "authentication.k8s.io/v1"},
