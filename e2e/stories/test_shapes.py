@@ -85,7 +85,7 @@ def test_what_was_left_out_is_told(read_only: tuple[Any, dict[str, Any]]):
     assert "spec.repository.outputDir: .git has a name that means something to git and was left out, as were 4 more" in message, message
 
 
-def test_the_permissions_tell_the_shapes_apart(world: World):
+def test_an_idle_session_reads_the_project_and_cannot_write_it(world: World):
     project = world.project("shapes", shapes.FILES)
     aw.create_namespace("story-shapes-idle", project.token)
     workspace = aw.manifest("idle", "story-shapes-idle", project.url, message=None)
