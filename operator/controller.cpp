@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -28,6 +29,8 @@ constexpr auto kLongestLook = std::chrono::minutes(15);
 constexpr std::size_t kWoken = 16;
 // Of the workspaces' cache.
 constexpr const char* kByNamespace = "namespace";
+// Of several namespaces one may not be known yet, or not be open to us: its workspaces wait.
+constexpr auto kUntilKnown = std::chrono::milliseconds(500);
 
 // The workspace that an object belongs to, as a key; "" where it belongs to none.
 std::string owner_key(const Json& object) {
@@ -105,6 +108,7 @@ struct Controller::Impl {
 
   std::unique_ptr<kube::Reflector> watch(const kube::Resource& resource, bool owned) {
     kube::ReflectorOptions watching;
+    watching.namespaces = options.namespaces;
     if (owned) watching.label_selector = std::string(kManagedByLabel) + "=" + kManagedBy;
     watching.transform = resource == kube::resources::kPods ? lean_pod : without_managers;
     if (resource == workspaces()) {
@@ -179,6 +183,7 @@ struct Controller::Impl {
   // Labels alone: AgentPolicies select by them.
   std::unique_ptr<kube::Reflector> watch_namespaces() {
     kube::ReflectorOptions watching;
+    watching.namespaces = options.namespaces;
     watching.transform = [](const Json& object) {
       Json out = Json::object();
       const Json metadata = object.value("metadata", Json::object());
@@ -219,6 +224,7 @@ struct Controller::Impl {
 
   void work(const std::stop_token& stop) {
     for (const kube::Reflector* reflector : watches()) {
+      if (reflector != policies.get() && !options.namespaces.empty()) continue;
       while (!reflector->wait_for_sync(std::chrono::seconds(5), stop)) {
         if (stop.stop_requested()) return;
       }
@@ -237,9 +243,20 @@ struct Controller::Impl {
     }
   }
 
+  // Whether all that a decision in this namespace goes by has been told.
+  [[nodiscard]] bool knows(const std::string& ns) const {
+    return std::ranges::all_of(watches(), [&](const kube::Reflector* reflector) {
+      return reflector == policies.get() ? reflector->has_synced() : reflector->has_synced(ns);
+    });
+  }
+
   // False: to be tried again with back-off.
   bool reconcile(const std::string& key, const std::stop_token& stop) {
     const auto [ns, name] = kube::split_key(key);
+    if (!knows(ns)) {
+      queue.add_after(key, kUntilKnown);
+      return true;
+    }
     const std::string look = std::to_string(++looks);
     const kube::LogFields fields{{"namespace", ns}, {"workspace", name}, {"look", look}};
     const kube::ObjectPtr workspace = workspaces_watch->cache().get(key);
@@ -326,8 +343,9 @@ Controller::Controller(std::shared_ptr<const kube::Client> client, ControllerOpt
   impl.namespaces = impl.watch_namespaces();
   impl.policies = impl.watch_policies();
   const Caches caches{&impl.service_accounts->cache(), &impl.config_maps->cache(),
-                      &impl.network_policies->cache(), &impl.pods->cache(),
-                      &impl.claims->cache(),           &impl.namespaces->cache(),
+                      &impl.network_policies->cache(), &impl.pods->cache(), &impl.claims->cache(),
+                      // Those that are read by turns may be some seconds old: too old to start by.
+                      impl.options.namespaces.empty() ? &impl.namespaces->cache() : nullptr,
                       &impl.policies->cache()};
   auto gatherer = std::make_shared<Gatherer>(impl.client, caches, impl.options.gateways,
                                              impl.options.config.defaults.gateway,

@@ -135,12 +135,13 @@ kube::Result<std::expected<std::vector<policy::AgentPolicy>, Problem>> Gatherer:
   if (caches_.agent_policies == nullptr) return Outcome();
   const auto policies = caches_.agent_policies->all();
   if (policies.empty()) return Outcome();
-  kube::Result<kube::ObjectPtr> object = caches_.namespaces->get("", ns);
-  if (!*object) object = read(kube::resources::kNamespaces, "", ns, stop);
-  if (!object) return std::unexpected(std::move(object.error()));
-  if (!*object)
-    return std::unexpected(kube::Error{404, "NotFound", "namespace " + ns + " has gone", {}, {}});
-  const policy::Labels labels = kube::labels_of(**object);
+  kube::ObjectPtr object = caches_.namespaces ? caches_.namespaces->get("", ns) : nullptr;
+  if (!object) {
+    auto live = fresh(kube::resources::kNamespaces, "", ns, stop);
+    if (!live) return std::unexpected(std::move(live.error()));
+    object = std::make_shared<const Json>(std::move(*live));
+  }
+  const policy::Labels labels = kube::labels_of(*object);
   std::vector<policy::AgentPolicy> out;
   for (const kube::ObjectPtr& policy : policies) {
     simdjson::dom::parser parser;
@@ -394,6 +395,13 @@ kube::Result<std::expected<Endpoint, Problem>> Gatherer::endpoint(
       if (object.error().is_not_found()) {
         return refused("EndpointNotFound", fmt::format("Service {} in namespace {} is not there",
                                                        service->first, service->second));
+      }
+      if (object.error().is_forbidden()) {
+        return refused("EndpointForbidden",
+                       fmt::format("the operator may not read Service {} in namespace {}; an "
+                                   "administrator names that namespace in the chart's "
+                                   "operator.serviceNamespaces",
+                                   service->first, service->second));
       }
       return std::unexpected(std::move(object.error()));
     }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <sstream>
 
+#include <fmt/ranges.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 #include <spdlog/spdlog.h>
@@ -41,6 +42,7 @@ struct Flags {
   std::string gateway_namespace = "palisade-gateway";
   std::string gateway_audience = "palisade-gateway";
   int workers = 4;
+  std::vector<std::string> namespaces;
   std::string lease = "palisade-operator";
   std::string lease_namespace;
   int lease_seconds = 15;
@@ -78,6 +80,7 @@ palisade::op::Gateway own_gateway(const Flags& flags) {
 ControllerOptions options_of(const Flags& flags) {
   ControllerOptions options;
   options.workers = flags.workers;
+  options.namespaces = flags.namespaces;
   options.config.defaults.agent_image = flags.agent_image;
   options.config.defaults.courier_image = flags.courier_image;
   if (!flags.git_ca_file.empty()) options.config.defaults.git_ca = read_file(flags.git_ca_file);
@@ -118,6 +121,7 @@ palisade::op::tokens::OrphanOptions orphans_of(const Flags& flags) {
   out.prefix = "git-";
   out.annotation = palisade::op::kWorkspaceLabel;
   out.workspaces = palisade::op::workspaces();
+  out.namespaces = flags.namespaces;
   return out;
 }
 
@@ -225,7 +229,10 @@ int run(const Flags& flags) {
     controller.lead();
     if (left_over) left_over->start();
   };
-  spdlog::info("palisade-operator {} runs against {}", PALISADE_VERSION, client->config().server);
+  spdlog::info("palisade-operator {} runs against {}{}", PALISADE_VERSION, client->config().server,
+               flags.namespaces.empty()
+                   ? std::string()
+                   : fmt::format(" for namespaces {}", fmt::join(flags.namespaces, ", ")));
   if (candidate) {
     candidate->start();
   } else {
@@ -286,6 +293,7 @@ int main(int argc, char** argv) {
   app.add_option("--workers", flags.workers, "workspaces reconciled at once")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  kube::add_watch_namespaces_flag(app, flags.namespaces);
   app.add_option("--lease", flags.lease,
                  "Lease by which several agree on who works; the others watch, and take over")
       ->capture_default_str();

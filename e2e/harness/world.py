@@ -116,8 +116,9 @@ def start_llm() -> None:
     kubectl("rollout", "status", "deployment/llm", "-n", "llm", "--timeout=120s", timeout=130)
 
 
-def install_palisade(annotations: dict[str, str] | None = None) -> str:
-    """helm upgrade --install of the chart, with annotations of its pods, others of which roll them; returns what Helm printed."""
+def install_palisade(annotations: dict[str, str] | None = None, **more: Any) -> str:
+    """helm upgrade --install of the chart, with annotations of its pods, others of which roll them, and `more` values of its top level; returns what
+    Helm printed."""
     # The cluster has no DNS: the gateway knows the model's Service by its address.
     model = kubectl_json("get", "service", "llm", "-n", "llm")["spec"]["clusterIP"]
     values = {
@@ -154,6 +155,7 @@ def install_palisade(annotations: dict[str, str] | None = None) -> str:
         "networkPolicy": {"gitHosts": [{"to": [{"ipBlock": {"cidr": f"{settings.GIT_IP}/32"}}], "ports": [{"protocol": "TCP", "port": settings.GIT_PORT}]}]},
         "logLevel": "info",
         "gitCA": CA.read_text(),
+        **more,
     }
     command = [str(TOOLS / "helm"), "upgrade", "--install", "palisade", "charts/palisade", "--namespace", SYSTEM, "--create-namespace", "--values", "-"]
     done = run([*command, "--wait", "--timeout", "180s"], stdin=json.dumps(values), timeout=240)

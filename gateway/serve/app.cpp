@@ -166,13 +166,15 @@ struct App::Impl {
     metered = std::make_shared<MeteredRecord>(record, registry);
     BudgetsOptions budgeting;
     budgeting.ns = options.ns;
+    budgeting.namespaces = options.namespaces;
     budgeting.term = term;
     budgets = std::make_shared<KubeBudgets>(quick, std::move(budgeting));
     DirectoryEvents events;
     events.workspace_gone = [this](std::string_view ns, std::string_view uid) {
       budgets->forget(ns, uid);
     };
-    directory = std::make_unique<Directory>(client, settings_with(config), std::move(events));
+    directory = std::make_unique<Directory>(client, settings_with(config), std::move(events),
+                                            options.namespaces);
     IdentityOptions identifying;
     identifying.audience = config.audience;
     identity = std::make_shared<TokenIdentity>(quick, *directory, std::move(identifying));

@@ -24,6 +24,7 @@ struct AppOptions {
   std::string metrics_address = "0.0.0.0";
   std::uint16_t metrics_port = 8080;
   std::string ns;
+  std::vector<std::string> namespaces;  // whose agents are served; empty: all
   std::string service = "palisade-gateway";
   std::string secret = "palisade-gateway-tls";
   std::string trust = "palisade-gateway-ca";

@@ -97,9 +97,9 @@ struct KubeBudgets::Impl {
     while (const auto key = queue.get(stop)) {
       if (key->empty()) {
         if (!options.term) {
-          sweep_ledgers(*client, options.ns, stop, {});
+          sweep_ledgers(*client, options.ns, options.namespaces, stop, {});
         } else if (const auto leading = options.term()) {
-          sweep_ledgers(*client, options.ns, stop, *leading);
+          sweep_ledgers(*client, options.ns, options.namespaces, stop, *leading);
         }
         queue.done(*key);
         queue.add_after({}, options.sweep);

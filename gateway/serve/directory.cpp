@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <mutex>
 #include <shared_mutex>
@@ -53,17 +54,32 @@ std::optional<Owner> owner_of(const Json& pod) {
   return out;
 }
 
-kube::ReflectorOptions pods_only() {
+using Namespaces = std::vector<std::string>;
+
+kube::ReflectorOptions pods_only(const Namespaces& namespaces) {
   kube::ReflectorOptions out;
+  out.namespaces = namespaces;
   out.label_selector = kAgentLabel;
   out.transform = slim_pod;
   return out;
 }
 
-kube::ReflectorOptions workspaces_only() {
+kube::ReflectorOptions workspaces_only(const Namespaces& namespaces) {
   kube::ReflectorOptions out;
+  out.namespaces = namespaces;
   out.transform = slim_workspace;
   return out;
+}
+
+kube::ReflectorOptions these(const Namespaces& namespaces) {
+  kube::ReflectorOptions out;
+  out.namespaces = namespaces;
+  return out;
+}
+
+std::string waits(const char* what, const std::string& error) {
+  return std::string("the watch of ") + what + " has not synced" +
+         (error.empty() ? "" : ": " + error);
 }
 
 }  // namespace
@@ -77,13 +93,30 @@ struct Directory::Impl {
   };
 
   Impl(const std::shared_ptr<const kube::Client>& client, policy::Settings given,
-       DirectoryEvents told)
+       DirectoryEvents told, Namespaces only)
       : settings(std::move(given)),
         events(std::move(told)),
-        pods(client, resources::kPods, pods_only(), pod_events()),
-        workspaces(client, kWorkspaces, workspaces_only(), workspace_events()),
+        served(std::move(only)),
+        pods(client, resources::kPods, pods_only(served), pod_events()),
+        workspaces(client, kWorkspaces, workspaces_only(served), workspace_events()),
         policies(client, kAgentPolicies, {}, rules_events()),
-        namespaces(client, resources::kNamespaces, {}, namespace_events()) {}
+        namespaces(client, resources::kNamespaces, these(served), namespace_events()) {}
+
+  using Watched = std::pair<const kube::Reflector*, const char*>;
+  // What there is one of for each namespace.
+  [[nodiscard]] std::array<Watched, 3> by_namespace() const {
+    return {Watched{&namespaces, "namespaces"}, Watched{&workspaces, "AgentWorkspaces"},
+            Watched{&pods, "agent pods"}};
+  }
+
+  // What an answer to agents of that namespace waits for; "" where it waits for nothing.
+  [[nodiscard]] std::string not_synced(std::string_view ns) const {
+    if (!policies.has_synced()) return waits("AgentPolicies", policies.last_error());
+    for (const auto& [watch, what] : by_namespace()) {
+      if (!watch->has_synced(ns)) return waits(what, watch->last_error(ns));
+    }
+    return {};
+  }
 
   kube::EventHandler rules_events() {
     const auto forget = [this](const ObjectPtr&) { forget_rules(); };
@@ -234,14 +267,16 @@ struct Directory::Impl {
   std::unordered_map<std::string, Granted> grants;                        // by the workspace's UID
   std::unordered_map<std::string, std::shared_ptr<const Found>> callers;  // by the pod's UID
   const DirectoryEvents events;
+  const Namespaces served;  // empty: all
 
   // Last: their threads use what stands above.
   kube::Reflector pods, workspaces, policies, namespaces;
 };
 
 Directory::Directory(std::shared_ptr<const kube::Client> client, policy::Settings settings,
-                     DirectoryEvents events)
-    : impl_(std::make_unique<Impl>(client, std::move(settings), std::move(events))) {}
+                     DirectoryEvents events, std::vector<std::string> namespaces)
+    : impl_(std::make_unique<Impl>(client, std::move(settings), std::move(events),
+                                   std::move(namespaces))) {}
 
 Directory::~Directory() = default;
 
@@ -256,16 +291,22 @@ std::vector<const kube::Reflector*> Directory::watches() const {
 }
 
 std::string Directory::not_synced() const {
-  const std::array watches{
-      std::pair{&impl_->namespaces, "namespaces"}, std::pair{&impl_->policies, "AgentPolicies"},
-      std::pair{&impl_->workspaces, "AgentWorkspaces"}, std::pair{&impl_->pods, "agent pods"}};
-  for (const auto& [watch, what] : watches) {
-    if (watch->has_synced()) continue;
-    const std::string error = watch->last_error();
-    return std::string("the watch of ") + what + " has not synced" +
-           (error.empty() ? "" : ": " + error);
+  if (impl_->served.empty() || !impl_->policies.has_synced()) return impl_->not_synced("");
+  std::string refused;
+  bool serves = false;
+  for (const std::string& ns : impl_->served) {
+    std::string waiting = impl_->not_synced(ns);
+    const bool fails = std::ranges::any_of(
+        impl_->by_namespace(), [&](const auto& one) { return !one.first->last_error(ns).empty(); });
+    if (waiting.empty()) {
+      serves = true;
+    } else if (!fails) {
+      return waiting;
+    } else {
+      refused = std::move(waiting);
+    }
   }
-  return {};
+  return serves ? std::string() : refused;
 }
 
 void Directory::set_settings(policy::Settings settings) {
@@ -284,7 +325,12 @@ bool Directory::knows_pod(const Proven& proven) const {
 }
 
 std::expected<Caller, Refusal> Directory::caller(const Proven& proven) const {
-  if (const std::string waiting = not_synced(); !waiting.empty())
+  if (!impl_->served.empty() && std::ranges::find(impl_->served, proven.ns) == impl_->served.end())
+    return std::unexpected(refuse(403, "namespace_not_watched",
+                                  "namespace " + proven.ns +
+                                      " is none of those that this gateway serves (the chart's "
+                                      "watchNamespaces)"));
+  if (const std::string waiting = impl_->not_synced(proven.ns); !waiting.empty())
     return std::unexpected(refuse(503, "not_synced", waiting + "; try again in a moment"));
   if (auto found = impl_->found(proven)) return std::move(*found);
   const std::uint64_t generation = impl_->generation_now();

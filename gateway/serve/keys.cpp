@@ -55,7 +55,7 @@ std::optional<std::string> value_of(const Json& secret, std::string_view key) {
 
 kube::ReflectorOptions only_in(const std::string& ns) {
   kube::ReflectorOptions out;
-  out.ns = ns;
+  out.namespaces = {ns};
   out.transform = [](Json object) {
     if (object.contains("metadata") && object["metadata"].is_object())
       object["metadata"].erase("managedFields");

@@ -87,6 +87,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--namespace", flags.app.ns,
                  "namespace of the Service, the keys and the budgets; the pod's own by default");
+  kube::add_watch_namespaces_flag(app, flags.app.namespaces);
   app.add_option("--secret", flags.app.secret, "Secret of the serving certificate")
       ->capture_default_str();
   app.add_option("--trust-configmap", flags.app.trust,

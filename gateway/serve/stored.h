@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <gateway/serve/budgets.h>
 #include <gateway/serve/ledger.h>
@@ -45,9 +46,10 @@ inline std::expected<Stored, std::string> stored(const kube::Json& object) {
   return Stored{std::move(*ledger), version, std::chrono::steady_clock::now()};
 }
 
-// Removes what names workspaces that are gone, and ledgers that nobody needs. Blocks; until either
-// token stops it.
+// Removes what names workspaces that are gone, and ledgers that nobody needs, of these namespaces
+// or, where none is given, of all. Blocks; until either token stops it.
 void sweep_ledgers(const kube::Client& client, const std::string& gateway_ns,
-                   const std::stop_token& stop, const std::stop_token& term);
+                   const std::vector<std::string>& namespaces, const std::stop_token& stop,
+                   const std::stop_token& term);
 
 }  // namespace palisade::gateway

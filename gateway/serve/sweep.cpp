@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 
 #include <gateway/serve/purse.h>
@@ -15,11 +16,13 @@ namespace resources = kube::resources;
 
 // What a ledger names and no list made after it was read holds is gone for good: UIDs do not come
 // back.
-void sweep_one(const kube::Client& client, const std::string& gateway_ns, const Json& object,
+void sweep_one(const kube::Client& client, const std::string& gateway_ns,
+               const std::vector<std::string>& namespaces, const Json& object,
                const std::stop_token& stop) {
   const std::string name = object.at("metadata").value("name", "");
   if (!name.starts_with(kBudgetPrefix)) return;
   const std::string ns = name.substr(kBudgetPrefix.size());
+  if (!namespaces.empty() && std::ranges::find(namespaces, ns) == namespaces.end()) return;
   auto kept = stored(object);
   if (!kept) {
     spdlog::warn("budgets of namespace {}: ConfigMap {}: {}", ns, name, kept.error());
@@ -63,7 +66,8 @@ void sweep_one(const kube::Client& client, const std::string& gateway_ns, const 
 }  // namespace
 
 void sweep_ledgers(const kube::Client& client, const std::string& gateway_ns,
-                   const std::stop_token& stop, const std::stop_token& term) {
+                   const std::vector<std::string>& namespaces, const std::stop_token& stop,
+                   const std::stop_token& term) {
   kube::ListOptions listing;
   listing.ns = gateway_ns;
   listing.label_selector = std::string(kBudgetLabel) + "=true";
@@ -75,7 +79,7 @@ void sweep_ledgers(const kube::Client& client, const std::string& gateway_ns,
       return;
     }
     for (const Json& object : page->items)
-      sweep_one(client, gateway_ns, object, stop);
+      sweep_one(client, gateway_ns, namespaces, object, stop);
     if (page->continue_token.empty()) return;
     listing.continue_token = page->continue_token;
   }

@@ -75,8 +75,11 @@ bool OrphanSweep::orphan(const std::string& workspace, const std::string& uid,
                          const std::stop_token& stop) const {
   const std::size_t slash = workspace.find('/');
   if (slash == 0 || slash == std::string::npos || slash + 1 == workspace.size()) return false;
-  const auto there = client_->get(options_.workspaces, workspace.substr(0, slash),
-                                  workspace.substr(slash + 1), stop);
+  const std::string ns = workspace.substr(0, slash);
+  if (!options_.namespaces.empty() &&
+      std::ranges::find(options_.namespaces, ns) == options_.namespaces.end())
+    return false;
+  const auto there = client_->get(options_.workspaces, ns, workspace.substr(slash + 1), stop);
   if (there) return text_of(member_of(*there, "metadata"), "uid") != uid;
   return there.error().is_not_found();
 }

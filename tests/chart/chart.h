@@ -97,6 +97,8 @@ inline const std::vector<Strings>& variations() {
       {R"(monitoring={"force": true, "prometheusRule": {"enabled": true},
            "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
            "dashboard": {"enabled": true, "namespace": "palisade-gateway"}})"},
+      {R"(watchNamespaces=["default", "kube-public"])",
+       R"(operator={"serviceNamespaces": ["kube-node-lease"]})"},
   };
   return kVariations;
 }

@@ -230,7 +230,7 @@ TEST_P(ClientIntegration, ReflectorOutlivesTheApiServer) {
     if (told.erase(name(o)) == 0) faults.push_back("deleted twice: " + name(o));
   };
   kube::ReflectorOptions options;
-  options.ns = ns_;
+  options.namespaces = {ns_};
   options.backoff_initial = 50ms;
   options.backoff_max = 500ms;
   kube::Reflector reflector(client_, kConfigMaps, options, handler);

@@ -36,8 +36,8 @@ class Api {
         scripted::Options{}, [self](scripted::Peer& peer, int) { (*self).load()->serve(peer); });
   }
 
-  // `kind`: "list", "watch", or a method for anything else. Without an answer a watch hangs and
-  // anything else is a 500.
+  // `kind`: "list", "watch", or a method for anything else; or one of them and a path, "list
+  // /path", whose answers come first. Without an answer a watch hangs and anything else is a 500.
   void answer(const std::string& kind, Answer answer) {
     const std::scoped_lock lock(mutex_);
     answers_[kind].push_back(std::move(answer));
@@ -72,7 +72,8 @@ class Api {
       bool scripted = false;
       {
         const std::scoped_lock lock(mutex_);
-        auto& queue = answers_[kind];
+        auto& here = answers_[kind + " " + target.substr(0, target.find('?'))];
+        auto& queue = here.empty() ? answers_[kind] : here;
         if ((scripted = !queue.empty())) {
           answer = std::move(queue.front());
           queue.pop_front();

@@ -174,7 +174,7 @@ TEST_F(Kubeconfigs, AStreamingListIsTheList) {
                                 {"metadata", {{"name", "listed-" + std::to_string(i)}}}}));
   }
   kube::ReflectorOptions options;
-  options.ns = "kube-system";
+  options.namespaces = {"kube-system"};
   std::mutex mutex;
   std::vector<std::string> asked;
   const auto noting = [&](std::shared_ptr<kube::Transport> inner) {

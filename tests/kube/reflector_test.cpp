@@ -49,7 +49,7 @@ class ReflectorTest : public testing::Test {
 
   void start(kube::ReflectorOptions options = {},
              std::function<void(const kube::ObjectPtr&)> on_delete = {}) {
-    options.ns = "n";
+    options.namespaces = {"n"};
     options.backoff_initial = 5ms;
     options.backoff_max = 20ms;
     kube::EventHandler handler;

@@ -17,7 +17,7 @@ target_link_libraries(kube_http_crowd_test PRIVATE Boost::boost OpenSSL::SSL Ope
 add_test(NAME kube_http_crowd_test COMMAND kube_http_crowd_test)
 set_tests_properties(kube_http_crowd_test PROPERTIES LABELS unit TIMEOUT 120 FAIL_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
 palisade_test(kube_envtest_test LABEL integration SOURCES envtest_test.cpp USES palisade_kube_envtest)
-palisade_test(kube_reflector_test SOURCES reflector_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
+palisade_test(kube_reflector_test SOURCES namespaces_test.cpp reflector_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
 palisade_test(kube_events_test SOURCES events_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
 palisade_test(kube_leader_test SOURCES leader_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
 palisade_test(kube_leader_integration_test LABEL integration SOURCES leader_integration_test.cpp USES palisade_kube_envtest)

@@ -48,7 +48,7 @@ class StreamingList : public testing::Test {
   ~StreamingList() override { reflector_.reset(); }
   void start(std::function<Json(Json)> transform = nullptr) {
     kube::ReflectorOptions options;
-    options.ns = "n";
+    options.namespaces = {"n"};
     options.backoff_initial = 5ms;
     options.backoff_max = 20ms;
     options.streaming_list = true;

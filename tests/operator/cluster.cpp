@@ -1,12 +1,8 @@
 #include "operator/cluster.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <fstream>
-#include <sstream>
 
-#include <yaml-cpp/yaml.h>
-
+#include "chart/rights.h"
 #include "definitions.h"
 
 namespace palisade::op::testing {
@@ -20,62 +16,11 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds(40);
 constexpr auto kPoll = std::chrono::milliseconds(25);
 
-const kube::Resource kClusterRoles{"rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole",
-                                   false};
-const kube::Resource kClusterRoleBindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings",
-                                          "ClusterRoleBinding", false};
-const kube::Resource kRoles{"rbac.authorization.k8s.io", "v1", "roles", "Role", true};
-const kube::Resource kRoleBindings{"rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding",
-                                   true};
-
 // Throws: without it no test of the suite means anything.
 template <class T>
 T must(kube::Result<T> result) {
   if (!result) throw std::runtime_error(result.error().text());
   return std::move(*result);
-}
-
-Json yaml_to_json(const YAML::Node& node) {
-  if (node.IsMap()) {
-    Json out = Json::object();
-    for (const auto& entry : node)
-      out[entry.first.as<std::string>()] = yaml_to_json(entry.second);
-    return out;
-  }
-  if (node.IsSequence()) {
-    Json out = Json::array();
-    for (const auto& item : node)
-      out.push_back(yaml_to_json(item));
-    return out;
-  }
-  return node.IsScalar() ? Json(node.Scalar()) : Json();
-}
-
-// The roles of the chart's operator as they stand. Lines with template actions are labels and
-// release namespaces; the rules have none.
-std::vector<Json> chart_roles() {
-  const char* source = std::getenv("PALISADE_SOURCE_DIR");
-  const std::string path =
-      std::string(source != nullptr ? source : ".") + "/charts/palisade/templates/operator.yaml";
-  std::ifstream in(path);
-  if (!in) throw std::runtime_error("cannot read " + path + " (set PALISADE_SOURCE_DIR)");
-  std::vector<std::string> documents(1);
-  for (std::string line; std::getline(in, line);) {
-    if (line == "---") {
-      documents.emplace_back();
-    } else if (line.find("{{") == std::string::npos) {
-      documents.back() += line + "\n";
-    }
-  }
-  std::vector<Json> out;
-  for (const std::string& document : documents) {
-    if (document.find("\nkind: ClusterRole\n") == std::string::npos &&
-        document.find("\nkind: Role\n") == std::string::npos)
-      continue;
-    out.push_back(yaml_to_json(YAML::Load(document)));
-  }
-  if (out.size() < 2) throw std::runtime_error(path + ": no roles found");
-  return out;
 }
 
 Json object(const kube::Resource& resource, const std::string& name, Json rest = Json::object()) {
@@ -85,43 +30,9 @@ Json object(const kube::Resource& resource, const std::string& name, Json rest =
   return rest;
 }
 
-// A client configuration of the operator's ServiceAccount with the chart's roles.
-kube::Config operator_account(const kube::EnvTest& env, const Client& admin) {
-  must(admin.create(kNamespaces, "", object(kNamespaces, "palisade-system")));
-  must(admin.create(kServiceAccounts, "palisade-system",
-                    object(kServiceAccounts, "palisade-operator")));
-  for (const Json& role : chart_roles()) {
-    const std::string name = role["metadata"]["name"];
-    const bool everywhere = role["kind"] == "ClusterRole";
-    // The release's own is a template's action.
-    const std::string ns =
-        everywhere ? "" : role["metadata"].value("namespace", std::string("palisade-system"));
-    must(admin.create(everywhere ? kClusterRoles : kRoles, ns, role));
-    const Json binding{
-        {"roleRef",
-         {{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", role["kind"]}, {"name", name}}},
-        {"subjects", Json::array({{{"kind", "ServiceAccount"},
-                                   {"name", "palisade-operator"},
-                                   {"namespace", "palisade-system"}}})}};
-    const auto& kind = everywhere ? kClusterRoleBindings : kRoleBindings;
-    must(admin.create(kind, ns, object(kind, name, binding)));
-  }
-  const kube::Resource tokens{"", "v1", "serviceaccounts/palisade-operator/token", "TokenRequest",
-                              true};
-  const Json token = must(admin.create(tokens, "palisade-system",
-                                       {{"apiVersion", "authentication.k8s.io/v1"},
-                                        {"kind", "TokenRequest"},
-                                        {"spec", {{"expirationSeconds", 3600}}}}));
-  kube::Config config = env.config();
-  const auto material = config.tls_material;
-  config.tls_material = [material] { return kube::TlsMaterial{material().ca, "", ""}; };
-  const std::string bearer = token.at("status").at("token");
-  config.bearer_token = [bearer] { return bearer; };
-  return config;
-}
-
 // The LLM gateway is a Service, and the API server has an address outside the cluster.
 void furnish(const Client& admin) {
+  must(admin.create(kNamespaces, "", object(kNamespaces, "palisade-system")));
   must(admin.create(kNamespaces, "", object(kNamespaces, "llm")));
   must(
       admin.create(kServices, "llm",
@@ -204,8 +115,12 @@ void ControllerTest::SetUpTestSuite() {
   const auto installed = install_definitions(*env_, {"agentworkspaces", "agentpolicies"});
   ASSERT_TRUE(installed) << installed.error().text();
   admin_ = Client::connect(env_->config(), Client::TransportKind::kBeast);
-  operator_config_ = operator_account(*env_, *admin_);
   furnish(*admin_);
+  const auto missing =
+      chart::testing::grant(*admin_, chart::testing::objects(), "palisade-operator");
+  ASSERT_TRUE(missing.empty()) << *missing.begin();
+  operator_config_ =
+      chart::testing::as_account(*env_, *admin_, "palisade-system", "palisade-operator");
   registry_ = std::make_unique<prometheus::Registry>();
   controller_ = make_controller(*registry_);
   controller_->start();

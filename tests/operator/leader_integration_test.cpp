@@ -6,12 +6,10 @@
 #include <thread>
 #include <utility>
 
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "free_port.h"
 #include "operator/chaos_world.h"
 #include "operator/fixture.h"
 
@@ -24,20 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kPatience = 40s;
 constexpr int kLeaseSeconds = 5;
-
-// A port that is free now.
-std::uint16_t free_port() {
-  const int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  auto* raw = reinterpret_cast<sockaddr*>(&address);
-  const bool bound = bind(probe, raw, size) == 0 && getsockname(probe, raw, &size) == 0;
-  close(probe);
-  if (!bound) throw std::runtime_error("no free port");
-  return ntohs(address.sin_port);
-}
 
 class Leader : public ::testing::Test {
  protected:

@@ -1,22 +1,23 @@
-// List, then watch: keeps a Cache equal to what the API server holds and tells a handler of each
-// difference.
+// List, then watch: keeps a Cache equal to what the API server holds, in all namespaces or in given
+// ones, and tells a handler of each difference.
 #pragma once
 
 #include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
-#include <random>
 #include <stop_token>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <kube/cache.h>
 #include <kube/client.h>
 
 namespace kube {
 
-// Called on the reflector's thread, one at a time, after the cache has changed. Must not block for
-// long.
+// Called on a thread of the reflector's, one at a time, after the cache has changed. Must not block
+// for long.
 struct EventHandler {
   std::function<void(const ObjectPtr& object)> on_add;
   std::function<void(const ObjectPtr& before, const ObjectPtr& after)> on_update;
@@ -26,7 +27,13 @@ struct EventHandler {
 };
 
 struct ReflectorOptions {
-  std::string ns;  // empty: all namespaces
+  // Empty: all, by one list and one watch. Otherwise one of each in every namespace given, on a
+  // thread of its own, so that Roles there are all that it takes and one that fails holds up no
+  // other. Where the resource is namespaces, these are the names of those that are kept: a Role
+  // lets nobody list or watch the namespace that it is in, but get it, so each is read every
+  // `poll`.
+  std::vector<std::string> namespaces;
+  std::chrono::milliseconds poll{10'000};
   std::string label_selector;
   std::string field_selector;
   std::chrono::milliseconds backoff_initial{800};
@@ -34,10 +41,11 @@ struct ReflectorOptions {
   std::chrono::milliseconds healthy_reset{
       120'000};  // back-off starts over after this long without an error
   std::chrono::seconds watch_timeout_min{300};  // timeoutSeconds is drawn between min and 2*min
-  // What is kept of an object, and all that handlers see: applied on the reflector's thread to each
-  // one as it comes. metadata's namespace, name, uid and resourceVersion stay whatever it returns.
-  // With a transform lists are always asked for in pages and each page is transformed before the
-  // next is asked for, so that no more than a page is held whole. It must not throw.
+  // What is kept of an object, and all that handlers see: applied on a thread of the reflector's,
+  // with several namespaces on several at once, to each one as it comes. metadata's namespace,
+  // name, uid and resourceVersion stay whatever it returns. With a transform lists are always asked
+  // for in pages and each page is transformed before the next is asked for, so that no more than a
+  // page is held whole. It must not throw.
   std::function<Json(Json object)> transform;
   // The first state and each relist come as a watch that begins with them (sendInitialEvents),
   // which costs the API server and this side less memory than a list; a list where the server does
@@ -60,15 +68,20 @@ class Reflector {
   Reflector(const Reflector&) = delete;
   Reflector& operator=(const Reflector&) = delete;
 
-  void start();  // starts the owned thread; once
+  void start();  // starts the owned threads; once
   void stop();   // idempotent; joins
   [[nodiscard]] const Cache& cache() const;
   [[nodiscard]] const Resource& resource() const;
-  [[nodiscard]] bool has_synced() const;  // the first list has been delivered in full
+  // The first list has been delivered in full: of every namespace, or of this one.
+  [[nodiscard]] bool has_synced() const;
+  [[nodiscard]] bool has_synced(std::string_view ns) const;
   [[nodiscard]] bool wait_for_sync(std::chrono::milliseconds timeout,
                                    std::stop_token stop = {}) const;
-  [[nodiscard]] std::string last_error() const;  // "" while healthy
-  // Since the server last answered anything, be it the end of a watch; since start() at first.
+  // "" while healthy. Of given namespaces each error says which one it is of, and what it lacks.
+  [[nodiscard]] std::string last_error() const;
+  [[nodiscard]] std::string last_error(std::string_view ns) const;  // of this one alone
+  // Since the server last answered anything, be it the end of a watch, and to whichever namespace
+  // it has been silent longest; since start() at first.
   [[nodiscard]] std::chrono::milliseconds silence() const;
   // No watch lasts this long unless it is stuck.
   [[nodiscard]] std::chrono::milliseconds longest_silence() const;

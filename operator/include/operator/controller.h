@@ -19,6 +19,10 @@ namespace palisade::op {
 
 struct ControllerOptions {
   Config config;
+  // Empty: workspaces of all namespaces. Otherwise of these alone, with no right on namespaced
+  // kinds beyond them, but for the gateway's own namespace and the Services that endpoints name.
+  // One that cannot be watched holds up none of the others.
+  std::vector<std::string> namespaces = {};
   std::map<std::string, std::string> gateways;
   int workers = 4;
   Resolver resolver = resolve_host;
@@ -46,7 +50,7 @@ class Controller {
     lead();
   }
   void stop();                                // ends what writes, then watches, within seconds
-  [[nodiscard]] bool ready() const;           // every watch has its first list
+  [[nodiscard]] bool ready() const;           // every watch of every namespace has its first list
   [[nodiscard]] std::string trouble() const;  // what a watch complains of; "" while healthy
   // A watch that has been silent, or a workspace that has been looked at, for longer than can be;
   // "" otherwise.

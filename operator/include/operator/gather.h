@@ -34,7 +34,8 @@ struct Caches {
   const kube::Cache* network_policies = nullptr;
   const kube::Cache* pods = nullptr;
   const kube::Cache* volume_claims = nullptr;
-  const kube::Cache* namespaces = nullptr;
+  const kube::Cache* namespaces =
+      nullptr;  // null: each is read from the API server as it is asked for
   const kube::Cache* agent_policies = nullptr;
 };
 
@@ -59,7 +60,8 @@ class Gatherer {
   [[nodiscard]] kube::Result<void> find_objects(Observed& seen, const std::string& key,
                                                 const std::optional<Workspace>& workspace,
                                                 const std::stop_token& stop) const;
-  // Shared by all workspaces: an object that was read less than a second ago.
+  // Shared by all workspaces: an object that was read less than a second ago. One that is not there
+  // is an error.
   [[nodiscard]] kube::Result<Json> fresh(const kube::Resource& resource, const std::string& ns,
                                          const std::string& name,
                                          const std::stop_token& stop) const;

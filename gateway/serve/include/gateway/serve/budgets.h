@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <gateway/core/services.h>
 
@@ -19,6 +20,8 @@ namespace palisade::gateway {
 
 struct BudgetsOptions {
   std::string ns;  // the gateway's
+  // Ledgers of other namespaces are left to whoever serves these; empty: all are this gateway's.
+  std::vector<std::string> namespaces;
   // How long a request waits for the ledger before it is refused.
   std::chrono::milliseconds patience{5'000};
   // What was spent beyond what was taken is written at most this much later.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <kube/client.h>
 #include <operator/tokens/steward.h>
@@ -18,6 +19,7 @@ struct OrphanOptions {
   std::string prefix;      // of their names, before the workspace's uid
   std::string annotation;  // in which they name their workspace, NAMESPACE/NAME
   kube::Resource workspaces;
+  std::vector<std::string> namespaces = {};  // workspaces of others are let be; empty: of none
   std::chrono::milliseconds every{std::chrono::minutes(5)};
 };
 
