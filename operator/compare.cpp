@@ -31,6 +31,9 @@ bool covers(const Json& found, const Json& wanted) {
 std::string uid_of(const Json& object) {
   return text_at(child(object, "metadata"), "uid");
 }
+std::string version_of(const Json& object) {
+  return text_at(child(object, "metadata"), "resourceVersion");
+}
 bool terminating(const Json& object) {
   return !child(child(object, "metadata"), "deletionTimestamp").empty();
 }
@@ -59,8 +62,8 @@ void repair(Plan& plan, const kube::Resource& resource, const kube::ObjectPtr& f
   const std::string ns = wanted["metadata"]["namespace"];
   if (!found || !covers(*found, wanted) ||
       (section != nullptr && child(*found, section) != wanted[section]))
-    plan.actions.push_back(
-        {ActionKind::kApply, &resource, name, found ? uid_of(*found) : "", wanted, ns});
+    plan.actions.push_back({ActionKind::kApply, &resource, name, found ? uid_of(*found) : "",
+                            wanted, ns, found ? version_of(*found) : ""});
   if (!found || section == nullptr) return;
   Json extra = Json::object();
   for (const auto& [key, value] : child(*found, section).items()) {

@@ -8,6 +8,7 @@
 namespace palisade::op {
 
 [[nodiscard]] std::string uid_of(const Json& object);
+[[nodiscard]] std::string version_of(const Json& object);  // metadata.resourceVersion
 [[nodiscard]] bool terminating(const Json& object);
 [[nodiscard]] std::string annotation(const Json& object, const char* name);
 

@@ -270,9 +270,8 @@ struct Controller::Impl {
     const kube::CurrentSpan current(span);
     try {
       const Reconciler::Outcome outcome = reconciler->reconcile(workspace, stop);
-      span.set("palisade.look.again", outcome.again || outcome.after.has_value());
+      span.set("palisade.look.again", outcome.after.has_value());
       if (!outcome.ok) span.fail("not carried out; the log says why");
-      if (outcome.again) queue.add(key);
       if (outcome.after)
         queue.add_after(key, std::chrono::duration_cast<std::chrono::milliseconds>(*outcome.after));
       // A server that says when is not asked before.

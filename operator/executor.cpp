@@ -2,9 +2,19 @@
 
 #include <operator/executor.h>
 
+#include "compare.h"
+
 namespace palisade::op {
 
 namespace {
+
+// Somebody has changed it since it was looked at: the next look has it as it is now, whatever the
+// cache still holds.
+void look_anew(const kube::Client& client, const kube::Resource& resource, const std::string& ns,
+               const std::string& name, Known& known, const std::stop_token& stop) {
+  auto live = client.get(resource, ns, name, stop);
+  if (live) known.learn(resource, std::make_shared<const Json>(std::move(*live)));
+}
 
 class Executor {
  public:
@@ -27,6 +37,8 @@ class Executor {
         if (action.uid.empty()) return create(*action.resource, ns, action);
         Json object = action.object;
         object["metadata"]["uid"] = action.uid;
+        if (!action.version.empty()) object["metadata"]["resourceVersion"] = action.version;
+        known_.writing(*action.resource, ns, action.name);
         return outcome(*action.resource, ns, action.name,
                        client_.apply(*action.resource, ns, action.name, object,
                                      {kFieldManager, true, "", false}, stop_));
@@ -34,6 +46,12 @@ class Executor {
       case ActionKind::kStrip: {
         Json change = action.object;
         change["metadata"]["uid"] = action.uid;
+        return patch(*action.resource, ns, action.name, change);
+      }
+      case ActionKind::kFence: {
+        Json change = action.object;
+        change["metadata"]["uid"] = action.uid;
+        change["metadata"]["resourceVersion"] = action.version;
         return patch(*action.resource, ns, action.name, change);
       }
       case ActionKind::kCreatePod:
@@ -93,6 +111,7 @@ class Executor {
 
   kube::Result<void> patch(const kube::Resource& resource, const std::string& ns,
                            const std::string& name, const Json& change) {
+    known_.writing(resource, ns, name);
     return outcome(resource, ns, name,
                    client_.patch(resource, ns, name, kube::PatchType::kMerge, change, "", stop_));
   }
@@ -102,13 +121,15 @@ class Executor {
     if (!answer) {
       // A server in trouble says nothing of the object.
       if (!answer.error().is_retriable()) forget(resource, ns, name);
+      if (answer.error().is_conflict() && resource != kube::resources::kSecrets)
+        look_anew(client_, resource, ns, name, known_, stop_);
       return std::unexpected(std::move(answer.error()));
     }
     auto object = std::make_shared<const Json>(std::move(*answer));
     if (resource == kube::resources::kSecrets) {
       known_.learn_secret(key_, name, std::move(object));
     } else {
-      known_.learn(resource, std::move(object));
+      known_.wrote(resource, std::move(object));
     }
     return {};
   }
@@ -132,23 +153,27 @@ class Executor {
 }  // namespace
 
 kube::Result<kube::ObjectPtr> write_status(const kube::Client& client, const Json& workspace,
-                                           const Json& status, Known& known, std::stop_token stop) {
+                                           const Json& status, Known& known,
+                                           const std::stop_token& stop) {
   const std::string ns = workspace["metadata"]["namespace"];
   const std::string name = workspace["metadata"]["name"];
-  const Json object{
+  Json object{
       {"apiVersion", kApiVersion},
       {"kind", kKind},
       {"metadata", {{"name", name}, {"namespace", ns}, {"uid", workspace["metadata"]["uid"]}}},
       {"status", status}};
-  auto written = client.apply(workspaces(), ns, name, object,
-                              {kFieldManager, true, "status", false}, std::move(stop));
+  if (const std::string seen = version_of(workspace); !seen.empty())
+    object["metadata"]["resourceVersion"] = seen;
+  auto written =
+      client.apply(workspaces(), ns, name, object, {kFieldManager, true, "status", false}, stop);
   if (!written) {
     if (!written.error().is_retriable()) known.forget(workspaces(), ns, name);
+    if (written.error().is_conflict()) look_anew(client, workspaces(), ns, name, known, stop);
     if (written.error().is_not_found()) return kube::ObjectPtr();
     return std::unexpected(std::move(written.error()));
   }
   auto out = std::make_shared<const Json>(std::move(*written));
-  known.learn(workspaces(), out);
+  known.wrote(workspaces(), out);
   return out;
 }
 

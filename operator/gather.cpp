@@ -216,6 +216,10 @@ kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key
     seen.network_policy = std::move(*policy);
   }
 
+  seen.network_settled =
+      !seen.network_policy || known_->is_settled(kNetworkPolicies, *seen.network_policy);
+  seen.config_settled = !seen.config_map || known_->is_settled(kConfigMaps, *seen.config_map);
+
   const auto secret = [&](const std::string& of, const std::string& named_so,
                           kube::ObjectPtr& into) -> kube::Result<void> {
     if (untouched && !suspect) {

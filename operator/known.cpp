@@ -32,6 +32,41 @@ void Known::learn(const kube::Resource& resource, kube::ObjectPtr object) {
   remember(at, std::move(object), version);
 }
 
+void Known::writing(const kube::Resource& resource, const std::string& ns,
+                    const std::string& name) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = answers_.find(place(resource, kube::object_key(ns, name)));
+  if (found != answers_.end()) found->second.settled = false;
+}
+
+void Known::wrote(const kube::Resource& resource, kube::ObjectPtr object) {
+  const std::uint64_t version = version_of(*object);
+  const std::string at = place(resource, kube::object_key(*object));
+  learn(resource, std::move(object));
+  const std::scoped_lock lock(mutex_);
+  const auto found = answers_.find(at);
+  if (found != answers_.end() && found->second.version == version) found->second.settled = true;
+}
+
+bool Known::is_answer(const kube::Resource& resource, const Json& object) {
+  const std::scoped_lock lock(mutex_);
+  return answer_of(resource, object) != nullptr;
+}
+
+bool Known::is_settled(const kube::Resource& resource, const Json& object) {
+  const std::scoped_lock lock(mutex_);
+  const Answer* answer = answer_of(resource, object);
+  return answer != nullptr && answer->settled;
+}
+
+const Known::Answer* Known::answer_of(const kube::Resource& resource, const Json& object) const {
+  const auto found = answers_.find(place(resource, kube::object_key(object)));
+  const bool holds = found != answers_.end() && found->second.object &&
+                     found->second.version == version_of(object) &&
+                     now_() - found->second.at <= kEchoWithin;
+  return holds ? &found->second : nullptr;
+}
+
 void Known::gone(const kube::Resource& resource, const Json& last) {
   remember(place(resource, kube::object_key(last)), nullptr, version_of(last));
 }

@@ -5,6 +5,7 @@
 
 #include <operator/reconciler.h>
 
+#include "compare.h"
 #include "json_access.h"
 
 namespace palisade::op {
@@ -26,9 +27,16 @@ bool wishes_differ(const Json& before, const Json& after) {
 bool answered(const Plan& plan) {
   return std::ranges::all_of(plan.actions, [](const Action& action) {
     return action.kind == ActionKind::kAddFinalizer || action.kind == ActionKind::kApply ||
-           action.kind == ActionKind::kStrip || action.kind == ActionKind::kCreatePod ||
-           action.kind == ActionKind::kLiftGate;
+           action.kind == ActionKind::kStrip || action.kind == ActionKind::kFence ||
+           action.kind == ActionKind::kCreatePod || action.kind == ActionKind::kLiftGate;
   });
+}
+
+// With the status that is to be.
+kube::ObjectPtr with_status(const Json& workspace, const Json& status) {
+  Json out = workspace;
+  out["status"] = status;
+  return std::make_shared<const Json>(std::move(out));
 }
 
 bool ends_pod(const Plan& plan) {
@@ -37,10 +45,20 @@ bool ends_pod(const Plan& plan) {
   });
 }
 
+// A pod is to be made for a workspace of which a cache alone has told: it may have ended, or lost
+// another pod, since. The finalizer is written with the version that was looked at.
+bool makes_pod_unheard(const Plan& plan, const Json& workspace, Known& known) {
+  const auto has = [&plan](ActionKind kind) {
+    return std::ranges::any_of(plan.actions, [kind](const Action& a) { return a.kind == kind; });
+  };
+  return has(ActionKind::kCreatePod) && !has(ActionKind::kAddFinalizer) &&
+         !known.is_answer(workspaces(), workspace);
+}
+
 void log(const std::string& key, const Action& action) {
   static constexpr const char* kNames[] = {
-      "add finalizer", "remove finalizer", "apply",  "strip foreign fields of",
-      "create",        "lift the gate of", "delete", "status"};
+      "add finalizer",    "remove finalizer", "apply", "strip foreign fields of", "fence", "create",
+      "lift the gate of", "delete",           "status"};
   spdlog::info("{}: {} {} {}", key, kNames[static_cast<std::size_t>(action.kind)],
                action.resource->kind, action.name);
 }
@@ -76,18 +94,17 @@ void Reconciler::forget(const std::string& key) {
   create_errors_.erase(key);
 }
 
-// The status is written once, at the end, unless a pod is to be ended; each round sees it as if it
-// had been.
+// The status is written once, at the end, where nothing has to be told first; each round sees it as
+// if it had been.
 Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
                                           const std::stop_token& stop) {
-  const std::string key = kube::object_key(*cached);
+  Look look{kube::object_key(*cached), *cached};
+  const auto& key = look.key;
   const auto [ns, name] = kube::split_key(key);
-  kube::ObjectPtr workspace = known_->newest(workspaces(), ns, name, cached);
-  std::optional<Json> status;
-  std::vector<PlannedEvent> told;
-  Outcome outcome;
+  Outcome& outcome = look.outcome;
+  look.workspace = known_->newest(workspaces(), ns, name, cached);
   for (int round = 1;; ++round) {
-    auto seen = gatherer_->gather(workspace, stop);
+    auto seen = gatherer_->gather(look.workspace, stop);
     if (!seen) {
       if (!stop.stop_requested()) spdlog::warn("{}: not looked at: {}", key, seen.error().text());
       outcome.ok = false;
@@ -107,27 +124,13 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
     }
     std::erase_if(plan.actions, [&](Action& action) {
       if (action.kind != ActionKind::kStatus) return false;
-      status = std::move(action.object);
+      look.status = std::move(action.object);
       return true;
     });
-    std::ranges::move(plan.events, std::back_inserter(told));
-    // That the operator ends a pod itself is told first: whoever comes after one that died in
-    // between takes it for no loss. A session that has ended is told so last: nobody looks for its
-    // pod again.
-    if (status && ends_pod(plan) && !is_final_phase(text_at(*status, "phase"))) {
-      const auto written = write(key, *workspace, *status, outcome, stop);
-      // One that the schema refuses holds no end up.
-      if (!written && !written.error().is_invalid()) {
-        status.reset();
-        break;
-      }
-      if (written) {
-        status.reset();
-        if (*written) workspace = *written;
-      }
-    }
+    std::ranges::move(plan.events, std::back_inserter(look.events));
+    if (!tell_first(look, plan, stop)) break;
     std::string create_error;
-    const auto done = execute(*client_, *workspace, plan, *known_, create_error, stop);
+    const auto done = execute(*client_, *look.workspace, plan, *known_, create_error, stop);
     {
       const std::scoped_lock lock(mutex_);
       if (create_error.empty()) {
@@ -147,48 +150,71 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
     }
     if (hooks_.carried_out) hooks_.carried_out(plan, key);
     outcome.after = plan.requeue_after;
+    // As the last write left it.
+    look.workspace = known_->newest(workspaces(), ns, name, look.workspace);
     if (plan.actions.empty() || !answered(plan)) break;
     if (round == kMostRounds) {
       outcome.ok = false;
       break;
     }
-    workspace = next_look(workspace, status);
+    if (look.status) look.workspace = with_status(*look.workspace, *look.status);
   }
-  tell(key, *workspace, *cached, status, told, outcome, stop);
+  if (look.status) static_cast<void>(write(look, stop));
+  tell(look);
   return outcome;
 }
 
-// The workspace as the last write left it, with the status that is to be.
-kube::ObjectPtr Reconciler::next_look(const kube::ObjectPtr& workspace,
-                                      const std::optional<Json>& status) const {
-  const auto [ns, name] = kube::split_key(kube::object_key(*workspace));
-  const kube::ObjectPtr newest = known_->newest(workspaces(), ns, name, workspace);
-  if (!status) return newest;
-  Json out = *newest;
-  out["status"] = *status;
-  return std::make_shared<const Json>(std::move(out));
+// That the operator ends a pod itself is told first: whoever comes after one that died in between
+// takes it for no loss. A session that has ended is told so last: nobody looks for its pod again.
+// Before a pod is made of what a cache has, the API server is asked, by the status's version: a
+// process that led before may have told of the session's end, or of a loss, or be about to.
+bool Reconciler::tell_first(Look& look, const Plan& plan, const std::stop_token& stop) {
+  const bool unheard = makes_pod_unheard(plan, *look.workspace, *known_);
+  const bool ends =
+      look.status && ends_pod(plan) && !is_final_phase(text_at(*look.status, "phase"));
+  if (!unheard && !ends) return true;
+  if (look.status) {
+    const auto written = write(look, stop);
+    if (!written) {
+      // One that the schema refuses holds nothing up.
+      if (written.error().is_invalid()) return true;
+      look.status.reset();
+      return false;
+    }
+    look.status.reset();
+    tell(look);
+    // What it owned goes with it.
+    if (*written) look.workspace = *written;
+    return *written != nullptr;
+  }
+  const auto [ns, name] = kube::split_key(look.key);
+  auto live = client_->get(workspaces(), ns, name, stop);
+  look.outcome.ok = live && version_of(*live) == version_of(*look.workspace);
+  if (!live) {
+    if (!stop.stop_requested()) spdlog::warn("{}: {}", look.key, live.error().text());
+    look.outcome.after = live.error().retry_after;
+    return false;
+  }
+  known_->learn(workspaces(), std::make_shared<const Json>(std::move(*live)));
+  return look.outcome.ok;
 }
 
-void Reconciler::tell(const std::string& key, const Json& workspace, const Json& cached,
-                      const std::optional<Json>& status, const std::vector<PlannedEvent>& told,
-                      Outcome& outcome, const std::stop_token& stop) {
-  if (hooks_.tell && !told.empty()) hooks_.tell(cached, told);
-  if (status) static_cast<void>(write(key, workspace, *status, outcome, stop));
+void Reconciler::tell(Look& look) const {
+  if (hooks_.tell && !look.events.empty()) hooks_.tell(look.cached, look.events);
+  look.events.clear();
 }
 
-kube::Result<kube::ObjectPtr> Reconciler::write(const std::string& key, const Json& workspace,
-                                                const Json& status, Outcome& outcome,
-                                                const std::stop_token& stop) {
-  auto written = write_status(*client_, workspace, status, *known_, stop);
-  if (!written) {
-    if (!stop.stop_requested()) spdlog::warn("{}: {}", key, written.error().text());
-    outcome.ok = false;
-    outcome.after = written.error().retry_after;
+kube::Result<kube::ObjectPtr> Reconciler::write(Look& look, const std::stop_token& stop) {
+  auto written = write_status(*client_, *look.workspace, *look.status, *known_, stop);
+  if (written) {
+    spdlog::info("{}: {}", look.key, text_at(*look.status, "phase"));
     return written;
   }
-  spdlog::info("{}: {}", key, text_at(status, "phase"));
-  // Its echo is no news: what came in between is looked at now.
-  if (*written && wishes_differ(**written, workspace)) outcome.again = true;
+  if (!stop.stop_requested()) spdlog::warn("{}: {}", look.key, written.error().text());
+  look.outcome.ok = false;
+  look.outcome.after = written.error().retry_after;
+  // Who looked at what is no longer so tells nobody of it; the next look does.
+  if (written.error().is_conflict()) look.events.clear();
   return written;
 }
 

@@ -138,6 +138,9 @@ class Decision {
 
   // follow.cpp
   void follow(const Json& wanted, const Json& network, const Session& session);
+  // Whether what was sent earlier can no longer change what the pod will start with; else the plan
+  // sees to it. A process that led before may have sent a wider network while there was no pod.
+  [[nodiscard]] bool fenced();
   // Why the pod has to make way for another; null where it may stay.
   [[nodiscard]] const char* outdated(const Json& wanted, const Session& session) const;
   void end(const Session& session);

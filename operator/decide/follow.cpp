@@ -1,4 +1,7 @@
 // A pod that is there: what its status says becomes the session's.
+#include <algorithm>
+#include <tuple>
+
 #include <fmt/format.h>
 
 #include "compare.h"
@@ -69,7 +72,7 @@ void Decision::follow(const Json& wanted, const Json& network, const Session& se
   }
   if (session.state == Session::State::kGated) {
     status_.drop(kPodUid);
-    if (same_network(seen_.network_policy, network)) {
+    if (same_network(seen_.network_policy, network) && fenced()) {
       plan_.actions.push_back({ActionKind::kLiftGate,
                                &kube::resources::kPods,
                                w_.agent_object(),
@@ -96,6 +99,28 @@ void Decision::follow(const Json& wanted, const Json& network, const Session& se
   status_.condition("Ready", session.ready ? "True" : "False", session.reason, session.message,
                     session.reason == "Starting" || session.reason == "Pushing");
   look_again(plan_, session.courier_failing ? kLookAgain : kRefresh);
+}
+
+bool Decision::fenced() {
+  using namespace kube::resources;
+  bool out = true;
+  for (const auto& [resource, object, settled] :
+       {std::tuple{&kNetworkPolicies, &seen_.network_policy, seen_.network_settled},
+        std::tuple{&kConfigMaps, &seen_.config_map, seen_.config_settled}}) {
+    const auto written = [&resource](const Action& action) { return action.resource == resource; };
+    // A write of this plan does the same; the gate is lifted after it.
+    if (settled || !*object || std::ranges::any_of(plan_.actions, written)) continue;
+    const std::string version = version_of(**object);
+    plan_.actions.push_back({ActionKind::kFence,
+                             resource,
+                             w_.agent_object(),
+                             uid_of(**object),
+                             {{"metadata", {{"annotations", {{kFencedAnnotation, version}}}}}},
+                             {},
+                             version});
+    out = false;
+  }
+  return out;
 }
 
 void Decision::account(const Guarded& guarded) {

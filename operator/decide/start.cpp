@@ -113,9 +113,11 @@ void Decision::run() {
     return;
   }
   keep_network(network);
-  // What guard lets through does not widen under a pod whose guard has yet to read it.
-  if (!loosening_) repair(plan_, kConfigMaps, seen_.config_map, config_map, "data");
   const Session session = read_session(*seen_.pod, w_);
+  // What guard lets through does not widen under a pod whose guard has yet to read it: what is for
+  // the next pod is written once this one has gone.
+  if (!terminating(*seen_.pod) && outdated(pod, session) == nullptr)
+    repair(plan_, kConfigMaps, seen_.config_map, config_map, "data");
   // A pod that is being deleted ends however far its agent had come: that is no end of the session.
   const bool ended = session.state == Session::State::kEnded && session.by_itself;
   if (terminating(*seen_.pod) && !ended) {

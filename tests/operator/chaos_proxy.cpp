@@ -156,8 +156,9 @@ void ChaosProxy::hold(bool watches) {
   held_ = watches;
 }
 
-void ChaosProxy::stop_at(int write, bool forwarded) {
+void ChaosProxy::stop_at(int write, bool forwarded, const std::string& of) {
   const std::scoped_lock lock(mutex_);
+  stop_of_ = of;
   writes_left_ = write;
   stop_when_forwarded_ = forwarded;
   stopped_ = false;
@@ -175,13 +176,15 @@ void ChaosProxy::release() {
   changed_.notify_all();
 }
 
-void ChaosProxy::wait_here(bool forwarded) {
+bool ChaosProxy::wait_here(bool forwarded, const kube::Request& request) {
   std::unique_lock lock(mutex_);
-  if (writes_left_ == 0 || stopped_ || forwarded != stop_when_forwarded_) return;
-  if (--writes_left_ > 0) return;
+  if (writes_left_ == 0 || stopped_ || forwarded != stop_when_forwarded_) return false;
+  if (!(request.method + " " + request.target).starts_with(stop_of_)) return false;
+  if (--writes_left_ > 0) return false;
   stopped_ = true;
   changed_.notify_all();
-  changed_.wait_for(lock, std::chrono::seconds(10), [this] { return !stopped_; });
+  changed_.wait_for(lock, std::chrono::minutes(1), [this] { return !stopped_; });
+  return true;
 }
 
 void ChaosProxy::serve(int socket) {
@@ -204,7 +207,7 @@ bool ChaosProxy::answer(int socket, const kube::Request& request) {
   if (request.target.find("/leases") != std::string::npos) return answer_lease(socket, request);
   const bool write = request.method != "GET";
   if (write) note(writes_);
-  if (write) wait_here(false);
+  const bool held = write && wait_here(false, request);
   const int refused = refused_;
   if (pick(100) < refused) {
     ++misdeeds_;
@@ -223,8 +226,9 @@ bool ChaosProxy::answer(int socket, const kube::Request& request) {
   if (lost) ++misdeeds_;
   if (lost && pick(2) == 0) return false;
   const auto response = upstream_->send(request, {});
+  if (response && held) held_answer_ = response->status;
   if (!response || lost) return false;
-  if (write) wait_here(true);
+  if (write) static_cast<void>(wait_here(true, request));
   return send_all(socket, as_text(*response));
 }
 

@@ -31,10 +31,13 @@ class ChaosProxy {
   void trouble(int refused, int lost);
   void cut();               // ends every connection, watches too
   void hold(bool watches);  // events stay away meanwhile
-  // The n-th write from now is held, before it is forwarded or after it.
-  void stop_at(int write, bool forwarded);
+  // The n-th write from now is held, before it is forwarded or after it; of those whose method and
+  // target begin with `of`. For a minute, or until release().
+  void stop_at(int write, bool forwarded, const std::string& of = "");
   [[nodiscard]] bool await_stop(std::chrono::milliseconds patience);
   void release();
+  // What the API server said to a write that was held before it was forwarded; 0: nothing yet.
+  [[nodiscard]] int held_answer() const { return held_answer_; }
   [[nodiscard]] int misdeeds() const { return misdeeds_; }
   // Leases alone: neither counted nor troubled, but for this: while they are not let through,
   // nobody is answered.
@@ -53,7 +56,8 @@ class ChaosProxy {
   void watch(int socket, const kube::Request& request);
   [[nodiscard]] bool answer_lease(int socket, const kube::Request& request);
   void note(Asked& asked);
-  void wait_here(bool forwarded);
+  // True: it was held.
+  bool wait_here(bool forwarded, const kube::Request& request);
   int pick(int below);
 
   const std::shared_ptr<kube::Transport> upstream_;
@@ -64,6 +68,7 @@ class ChaosProxy {
   std::atomic<int> refused_ = 0;
   std::atomic<int> lost_ = 0;
   std::atomic<int> misdeeds_ = 0;
+  std::atomic<int> held_answer_ = 0;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::mt19937_64 random_;  // what follows is guarded by mutex_
@@ -73,6 +78,7 @@ class ChaosProxy {
   std::stop_source watches_;
   int writes_left_ = 0;  // 0: none is waited for
   bool stop_when_forwarded_ = false;
+  std::string stop_of_;
   bool stopped_ = false;
   std::vector<std::thread> threads_;
   std::thread accepting_;

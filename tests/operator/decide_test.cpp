@@ -60,6 +60,28 @@ TEST(Decide, GateIsLiftedOnlyOnThePolicyThatWasReadBack) {
   EXPECT_THAT(tell(none.decide()), HasSubstr("apply NetworkPolicy"));
 }
 
+// What an earlier process has sent may still arrive: it is made void before the gate is lifted.
+TEST(Decide, GateIsLiftedOnlyOnWhatNoEarlierWriteCanChange) {
+  Model model;
+  for (const Action& action : model.decide().actions)
+    model.carry_out(action);
+  model.edit(&Observed::network_policy, {{"metadata", {{"resourceVersion", "17"}}}});
+  model.seen.network_settled = false;
+  ASSERT_EQ(tell(model.decide()), "fence NetworkPolicy");
+  const Plan plan = model.decide();
+  EXPECT_EQ(plan.actions[0].version, "17");
+  EXPECT_EQ(plan.actions[0].uid, text((*model.seen.network_policy)["metadata"]["uid"]));
+  EXPECT_EQ(text(plan.actions[0].object["metadata"]["annotations"][kFencedAnnotation]), "17");
+  model.seen.config_settled = false;
+  EXPECT_EQ(tell(model.decide()), "fence NetworkPolicy, fence ConfigMap");
+  // A write of the same plan is as good.
+  model.edit(&Observed::network_policy, {{"metadata", {{"labels", {{kManagedByLabel, "x"}}}}}});
+  EXPECT_EQ(tell(model.decide()), "apply NetworkPolicy, fence ConfigMap");
+  EXPECT_EQ(model.decide().actions[0].version, "17");
+  model.seen.network_settled = model.seen.config_settled = true;
+  EXPECT_EQ(tell(model.decide()), "apply NetworkPolicy, lift gate Pod");
+}
+
 TEST(Decide, SettledIsSettled) {
   for (const Json& workspace : {usual_workspace(), minimal_workspace()}) {
     Model model = running(workspace);
@@ -386,6 +408,10 @@ TEST(Decide, FinishedSessionIsNotStartedAgain) {
   EXPECT_EQ(tell(model.decide()), "");
   model.spec()["lifecycle"]["suspend"] = true;
   EXPECT_EQ(tell(model.decide()), "");
+  // A pod whose creation was sent before the end was known.
+  model.put(&Observed::pod, pod_of(model.seen.workspace));
+  model.edit(&Observed::pod, {{"metadata", {{"uid", "late"}}}});
+  EXPECT_EQ(tell(model.decide()), "delete Pod");
 }
 
 TEST(Decide, TokenIsCopiedAsItRotatesAndTheSessionOutlastsItsSecret) {

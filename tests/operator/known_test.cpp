@@ -53,6 +53,28 @@ TEST_F(KnownTest, NoAnswerIsBelievedForLong) {
   EXPECT_EQ(newest(nullptr), 0);
 }
 
+TEST_F(KnownTest, OnlyTheAnswerToTheLastWriteIsSettled) {
+  EXPECT_FALSE(known_.is_answer(kPolicies, *at(5)));
+  known_.learn(kPolicies, at(5));
+  EXPECT_TRUE(known_.is_answer(kPolicies, *at(5)));
+  EXPECT_FALSE(known_.is_settled(kPolicies, *at(5))) << "it was read";
+  known_.wrote(kPolicies, at(6));
+  EXPECT_TRUE(known_.is_settled(kPolicies, *at(6)));
+  EXPECT_FALSE(known_.is_settled(kPolicies, *at(5)));
+  EXPECT_FALSE(known_.is_settled(kPolicies, *at(7))) << "others have written since";
+  known_.writing(kPolicies, "team-a", "fix-agent");
+  EXPECT_FALSE(known_.is_settled(kPolicies, *at(6))) << "another is on its way";
+  known_.wrote(kPolicies, at(6));
+  EXPECT_TRUE(known_.is_settled(kPolicies, *at(6))) << "it changed nothing";
+  known_.gone(kPolicies, *at(8));
+  known_.wrote(kPolicies, at(7));
+  EXPECT_FALSE(known_.is_settled(kPolicies, *at(7))) << "it is gone";
+  known_.wrote(kPolicies, at(9, "u2"));
+  now_ += Known::kEchoWithin + seconds(1);
+  EXPECT_FALSE(known_.is_settled(kPolicies, *at(9, "u2"))) << "long ago";
+  EXPECT_FALSE(known_.is_answer(kPolicies, *at(9, "u2")));
+}
+
 TEST_F(KnownTest, WhatIsGoneIsNotBelievedThoughTheAnswerComesLate) {
   known_.gone(kPolicies, *at(6));
   known_.learn(kPolicies, at(5));

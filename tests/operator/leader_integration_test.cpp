@@ -169,6 +169,38 @@ TEST_F(Leader, OneThatIsKilledIsFollowed) {
   followed(watcher);
 }
 
+// A wider network that it had sent is carried out only after the next leader, to which it is no
+// longer asked for, has started a pod: by then it is refused.
+TEST_F(Leader, AWriteOfItsThatComesLateOpensNoNetwork) {
+  const Kubelet kubelet(stage_->admin);
+  ASSERT_NO_FATAL_FAILURE(begin("late", kLeaseSeconds));
+  const auto egress = [] {
+    const auto policy =
+        stage_->admin->get(kube::resources::kNetworkPolicies, Stage::kNs, name(0) + "-agent");
+    return policy ? (*policy)["spec"]["egress"] : Json();
+  };
+  const auto ask = [](const Json& rules) {
+    const auto done =
+        stage_->admin->patch(workspaces(), Stage::kNs, name(0), kube::PatchType::kMerge,
+                             {{"spec", {{"isolation", {{"egress", rules}}}}}});
+    ASSERT_TRUE(done) << done.error().text();
+  };
+  const Json before = egress();
+  const Watcher watcher(stage_->admin);
+  first_->proxy->stop_at(
+      1, false, "PATCH " + kube::resources::kNetworkPolicies.path(Stage::kNs, name(0) + "-agent"));
+  ask(Json::array({{{"to", Json::array({{{"ipBlock", {{"cidr", "198.18.0.0/24"}}}}})}}}));
+  ASSERT_TRUE(first_->proxy->await_stop(30s));
+  EXPECT_TRUE(first_->process->kill());
+  ask(Json::array());
+  followed(watcher);
+  first_->proxy->release();
+  eventually("it is carried out", [&] { return first_->proxy->held_answer() != 0; });
+  EXPECT_EQ(first_->proxy->held_answer(), 409);
+  EXPECT_EQ(egress(), before);
+  followed(watcher);
+}
+
 // It could write on, but cannot renew: it stops before the other begins, and ends.
 TEST_F(Leader, OneThatCannotRenewStopsBeforeTheNextBegins) {
   const Kubelet kubelet(stage_->admin);

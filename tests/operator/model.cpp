@@ -83,6 +83,8 @@ void Model::carry_out(const Action& action) {
       *held = std::make_shared<const Json>(std::move(object));
       return;
     }
+    case ActionKind::kFence:
+      return;
     case ActionKind::kStrip: {
       kube::ObjectPtr* held = place(action);
       if (!*held || (**held)["metadata"]["uid"] != action.uid) return;
@@ -172,8 +174,9 @@ void Model::let_go() {
 }
 
 std::string tell(const Action& action) {
-  static constexpr const char* kNames[] = {"add finalizer", "remove finalizer", "apply",  "strip",
-                                           "create",        "lift gate",        "delete", "status"};
+  static constexpr const char* kNames[] = {
+      "add finalizer", "remove finalizer", "apply",  "strip", "fence",
+      "create",        "lift gate",        "delete", "status"};
   std::string out = kNames[static_cast<std::size_t>(action.kind)];
   if (action.kind != ActionKind::kStatus && action.kind != ActionKind::kAddFinalizer &&
       action.kind != ActionKind::kRemoveFinalizer)

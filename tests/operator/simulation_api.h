@@ -74,7 +74,7 @@ class ModelApi {
   std::function<void(const std::string&)> note;  // what happened, for people; may be empty
   std::chrono::system_clock::time_point now;
   int writes = 0;        // by the operator
-  bool lenient = false;  // nothing is said of the orders
+  bool lenient = false;  // writes come late: of the orders only the network's are asked for
   std::string broken;    // the first promise that did not hold
 
  private:

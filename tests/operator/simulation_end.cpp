@@ -164,9 +164,9 @@ std::string World::wrong_with(const Json& workspace) const {
   if (wanted.deleting) return "never goes";
   const int restarts = section(workspace, "status").value("restarts", 0);
   const auto lost = losses_.find(wanted.uid);
-  // However often it was interrupted: what the operator ends itself is no loss. A status that comes
-  // late may tell of a pod that was ended since.
-  if (restarts > (lost == losses_.end() ? 0 : lost->second) + late_writes_)
+  // However often it was interrupted: what the operator ends itself is no loss, but where the
+  // delete comes late and the next leader has kept the pod.
+  if (restarts > (lost == losses_.end() ? 0 : lost->second) + late_ends_)
     return "counts " + std::to_string(restarts) + " lost pods, which are too many";
   const bool finished = is_final(workspace);
   if (finished && !ended_.contains(wanted.uid)) return "has ended, but its agent has not";

@@ -209,8 +209,12 @@ void World::kubelet() {
             {"message", "The node was low on resource: memory."}}}});
     return;
   }
-  ended_.insert(owner);
-  const bool well = what == 10;
+  end_agent(pod, what == 10);
+}
+
+// By itself.
+void World::end_agent(const kube::ObjectPtr& pod, bool well) {
+  ended_.insert(owner_uid(*pod));
   Json status{
       {"phase", well ? "Succeeded" : "Failed"},
       {"containerStatuses", aider("terminated", {{"exitCode", well ? 0 : 1}})},
@@ -219,7 +223,7 @@ void World::kubelet() {
                      {"state",
                       {{"terminated",
                         {{"exitCode", 0}, {"message", R"({"commits": 1, "pushed": true})"}}}}}}})}};
-  edit("kubelet", "pods", key, {{"status", status}});
+  edit("kubelet", "pods", kube::object_key(*pod), {{"status", status}});
 }
 
 // What the sessions need of others is there, and no name is taken.

@@ -7,7 +7,8 @@
 //
 // Two processes do not work at once, as the Lease has it (operator/fence.h): two with an old view
 // of a workspace could write against each other without end. What the Lease leaves open is here: a
-// write that an ended leader had sent is carried out at any time later (World::Late).
+// write that an ended leader had sent is carried out at any time later (World::Late). Even then no
+// live pod's network grows.
 //
 // PALISADE_TEST_SEED chooses a run, PALISADE_TEST_INTERLEAVINGS sets how many there are (10000 take
 // two minutes in an optimised build), and PALISADE_TEST_INTERLEAVING=N runs that one alone. One

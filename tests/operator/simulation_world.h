@@ -5,6 +5,7 @@
 
 #include <array>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -75,6 +76,7 @@ class World {
 
  private:
   friend class Process;
+  friend class TakeOver;
   int pick(int below) { return choices_.pick(below); }
   bool happens(int percent) { return choices_.happens(percent); }
   void note(const std::string& what) {
@@ -98,6 +100,7 @@ class World {
   void meddle();
   void kubelet();
   void run_pods();
+  void end_agent(const kube::ObjectPtr& pod, bool well);
   void heal();
   [[nodiscard]] std::string workspace_key();
   [[nodiscard]] Json rules();
@@ -123,6 +126,8 @@ class World {
   bool own_gateway_ = false;
   std::array<std::shared_ptr<Process>, 2> processes_;  // the second may be none
   std::size_t leader_ = 0;
+  // Writes that are on their way as the leader's term ends; by chance where it is empty.
+  std::function<bool(const kube::Request&, const Place&)> holds_;
   // Sent by one that led, and not yet carried out.
   struct Late {
     kube::Request request;
@@ -130,7 +135,7 @@ class World {
     int number;
   };
   std::vector<Late> late_;
-  int late_writes_ = 0;  // in all
+  int late_ends_ = 0;  // deletes of pods among them, in all
   std::vector<std::shared_ptr<Process>> dead_;
   int processes_made_ = 0;
   bool troubled_ = true;  // anything may happen

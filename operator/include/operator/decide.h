@@ -37,7 +37,10 @@ struct Observed {
   // By name; null where there is none. The Secret and the NetworkPolicy are read live, the others
   // from caches.
   kube::ObjectPtr service_account, secret, config_map, network_policy, pod;
-  kube::ObjectPtr volume;                          // the claim; from a cache
+  kube::ObjectPtr volume;  // the claim; from a cache
+  // Whether nothing that was sent earlier, be it by a process that led before, can change it any
+  // more (Known::is_settled).
+  bool network_settled = true, config_settled = true;
   kube::ObjectPtr llm_secret, gateway_secret;      // live; the latter in the gateway's namespace
   std::expected<std::string, Problem> token;       // "" where no credentials are named
   std::string username;                            // that goes with it, where the spec does not say
@@ -69,6 +72,8 @@ enum class ActionKind {
   kRemoveFinalizer,
   kApply,  // server-side apply of `object` to `uid`; without one it is created, and must not exist
   kStrip,  // merge patch `object` that takes foreign additions away
+  kFence,  // merge patch `object` that changes nothing but the version: what was sent before is
+           // void
   kCreatePod,
   kLiftGate,  // takes the scheduling gate off pod `uid`
   kDelete,    // `resource` `name` with precondition `uid`
@@ -82,6 +87,9 @@ struct Action {
   std::string uid;
   Json object;
   std::string ns{};  // empty: the workspace's
+  // Of kApply and kFence: the resourceVersion that was looked at. One that comes late, from a
+  // process that led before, is refused where anybody has written since.
+  std::string version{};
 };
 
 struct PlannedEvent {

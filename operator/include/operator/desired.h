@@ -103,6 +103,8 @@ inline constexpr const char* kTokenHashAnnotation = "palisade.dev/token-hash";
 // On the NetworkPolicy: what its spec was when the operator last wrote it. Tells drift, which is
 // put right at once, from a wish for a wider network, which waits for the pod's end.
 inline constexpr const char* kNetworkHashAnnotation = "palisade.dev/network-hash";
+// On NetworkPolicy and ConfigMap: the resourceVersion that a fence was put over (decide.h).
+inline constexpr const char* kFencedAnnotation = "palisade.dev/fenced-at";
 // The addresses that the pod was made with: kept for its life, so that a name that resolves
 // differently does not end a session.
 inline constexpr const char* kAccessAnnotation = "palisade.dev/access";

@@ -20,7 +20,10 @@ using Term = std::function<std::optional<std::stop_token>()>;
 // begin (kube/leader.h). What it does not: a request that the API server has got already, or that
 // is sent by a process that was stopped between the look and the sending, may be carried out later.
 // Such writes are made harmless by what they say: creates never adopt, deletes and patches name a
-// UID, finalizers a resourceVersion, and a pod's gate is lifted by hand of its UID.
+// UID, finalizers, statuses and applies the resourceVersion that was looked at, so that they are
+// refused once anybody has written since. Where nobody need have, somebody does: before a pod's
+// gate is lifted (ActionKind::kFence), and before a pod is made for a workspace that was there
+// before the term (Reconciler).
 [[nodiscard]] kube::TransportWrap fenced(Term term);
 
 }  // namespace palisade::op

@@ -32,8 +32,17 @@ class Known {
   explicit Known(std::function<Clock::time_point()> now = Clock::now)
       : now_(std::move(now)), swept_(now_()) {}
 
-  // The API server's answer to a write of a kind that is watched.
+  // The API server's answer about an object of a kind that is watched.
   void learn(const kube::Resource& resource, kube::ObjectPtr object);
+  // A write of it, with the resourceVersion that it was looked at, is about to be sent; this is the
+  // answer to it.
+  void writing(const kube::Resource& resource, const std::string& ns, const std::string& name);
+  void wrote(const kube::Resource& resource, kube::ObjectPtr object);
+  // Whether `object` is as the API server itself has answered.
+  [[nodiscard]] bool is_answer(const kube::Resource& resource, const Json& object);
+  // Whether `object` is as the last write of this process has left it. Whatever was sent before
+  // that, by whomever, names an earlier resourceVersion and is refused if it arrives only now.
+  [[nodiscard]] bool is_settled(const kube::Resource& resource, const Json& object);
   // `cached`, or what is known to be newer.
   [[nodiscard]] kube::ObjectPtr newest(const kube::Resource& resource, const std::string& ns,
                                        const std::string& name, kube::ObjectPtr cached);
@@ -65,11 +74,14 @@ class Known {
     kube::ObjectPtr object;  // null: it is gone, as of that version
     std::uint64_t version = 0;
     Clock::time_point at;
+    bool settled = false;
   };
   struct Read {
     kube::ObjectPtr secret;
     Clock::time_point at;
   };
+  // The answer that `object` is, if it is one; mutex_ is held.
+  [[nodiscard]] const Answer* answer_of(const kube::Resource& resource, const Json& object) const;
   [[nodiscard]] kube::ObjectPtr as_it_ends(const std::string& at, kube::ObjectPtr object) const;
   void remember(const std::string& at, kube::ObjectPtr object, std::uint64_t version);
   void sweep(Clock::time_point now);

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,6 @@ class Reconciler {
   };
   struct Outcome {
     bool ok = true;                             // false: to be tried again with back-off
-    bool again = false;                         // something came in between: look again now
     std::optional<std::chrono::seconds> after;  // look again then; the server's Retry-After where
                                                 // it failed
   };
@@ -49,15 +49,20 @@ class Reconciler {
                              const kube::ObjectPtr& after);
 
  private:
-  [[nodiscard]] kube::ObjectPtr next_look(const kube::ObjectPtr& workspace,
-                                          const std::optional<Json>& status) const;
-  void tell(const std::string& key, const Json& workspace, const Json& cached,
-            const std::optional<Json>& status, const std::vector<PlannedEvent>& told,
-            Outcome& outcome, const std::stop_token& stop);
+  struct Look {
+    const std::string key;
+    const Json& cached;
+    kube::ObjectPtr workspace{};   // as this process knows it, with the status that is to be
+    std::optional<Json> status{};  // to be written
+    std::vector<PlannedEvent> events{};
+    Outcome outcome{};
+  };
+  // What has to be told before the plan is carried out. False: it is not to be.
+  [[nodiscard]] bool tell_first(Look& look, const Plan& plan, const std::stop_token& stop);
+  // The events; leaves none.
+  void tell(Look& look) const;
   // The workspace as it is then, null where it has gone.
-  [[nodiscard]] kube::Result<kube::ObjectPtr> write(const std::string& key, const Json& workspace,
-                                                    const Json& status, Outcome& outcome,
-                                                    const std::stop_token& stop);
+  [[nodiscard]] kube::Result<kube::ObjectPtr> write(Look& look, const std::stop_token& stop);
 
   const std::shared_ptr<const kube::Client> client_;
   const std::shared_ptr<Gatherer> gatherer_;
