@@ -13,7 +13,8 @@ find_package(CLI11 REQUIRED)
 
 find_program(CCACHE ccache)
 if(CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  # What one checkout compiled serves every other.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE})
 endif()
 find_program(LLD ld.lld)
 if(LLD)
@@ -21,11 +22,12 @@ if(LLD)
 endif()
 
 # GCC 12 warns of its own std::regex, std::optional and coroutine internals when optimising under a sanitizer; those
-# (-Wmaybe-uninitialized, -Wnull-dereference) stay off, everything else is an error.
+# (-Wmaybe-uninitialized, -Wnull-dereference) stay off. So does -Wsubobject-linkage, which takes a source that a unit includes for a
+# header. Everything else is an error.
 add_library(palisade_options INTERFACE)
 target_compile_options(palisade_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Werror
-  -Wno-maybe-uninitialized -fstack-protector-strong -fno-omit-frame-pointer)
+  -Wno-maybe-uninitialized -Wno-subobject-linkage -fstack-protector-strong -fno-omit-frame-pointer)
 target_compile_definitions(palisade_options INTERFACE PALISADE_VERSION="${PROJECT_VERSION}"
   $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
 target_link_options(palisade_options INTERFACE -Wl,-z,relro,-z,now -Wl,--as-needed)
@@ -36,13 +38,18 @@ if(PALISADE_SANITIZE)
     target_compile_options(palisade_options INTERFACE -Wno-tsan)  # Asio's fences, which the sanitizer does not model
   endif()
 endif()
+if(PALISADE_SANITIZE STREQUAL "address,undefined")
+  # The checks of each pointer's value are half of what UBSan costs to compile; a bad pointer is AddressSanitizer's to find here,
+  # and the fuzzers keep them. A test's tables are many small objects in one function: optimised and checked by UBSan they take
+  # three times as long to compile. What is tested keeps both.
+  target_compile_options(palisade_options INTERFACE $<IF:$<BOOL:$<TARGET_PROPERTY:PALISADE_TEST>>,-O0;-fno-sanitize=undefined,-fno-sanitize=null$<COMMA>alignment$<COMMA>object-size$<COMMA>vptr>)
+endif()
 
-# The checks of each pointer's value are half of what UBSan costs to compile; a bad pointer is AddressSanitizer's to find here,
-# and the fuzzers keep them.
-function(palisade_checks)
-  if(PALISADE_SANITIZE STREQUAL "address,undefined" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    set_property(SOURCE ${ARGN} APPEND PROPERTY COMPILE_OPTIONS -fno-sanitize=null,alignment,object-size,vptr)
-  endif()
+# palisade_alone(a.cpp ...): compiles these by themselves. The sources of a target are compiled as few units (CMAKE_UNITY_BUILD in the
+# presets), since reading headers is most of what a source costs; all of them share one scope then, so one whose private names
+# clash with another's stands alone.
+function(palisade_alone)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
 # palisade_library(NAME [STATIC] SOURCES a.cpp ... [USES palisade_policy ...] [PRIVATE_USES ...]): target palisade_NAME whose
@@ -54,7 +61,6 @@ function(palisade_library name)
     set(kind SHARED)
   endif()
   add_library(palisade_${name} ${kind} ${ARG_SOURCES})
-  palisade_checks(${ARG_SOURCES})
   target_include_directories(palisade_${name} PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/include PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(palisade_${name} PUBLIC ${ARG_USES} PRIVATE palisade_options ${ARG_PRIVATE_USES})
 endfunction()
@@ -63,7 +69,6 @@ endfunction()
 function(palisade_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
-  palisade_checks(${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE palisade_options ${ARG_USES})
 endfunction()
 
@@ -78,11 +83,7 @@ function(palisade_test name)
     set(ARG_TIMEOUT 300)
   endif()
   add_executable(${name} ${ARG_SOURCES})
-  # A test's tables are many small objects in one function: optimised and checked by UBSan they take three times as long to
-  # compile. What is tested keeps both.
-  if(PALISADE_SANITIZE STREQUAL "address,undefined")
-    set_property(SOURCE ${ARG_SOURCES} APPEND PROPERTY COMPILE_OPTIONS -O0 -fno-sanitize=undefined)
-  endif()
+  set_property(TARGET ${name} PROPERTY PALISADE_TEST ON)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE palisade_options ${ARG_USES} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
