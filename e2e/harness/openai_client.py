@@ -17,7 +17,7 @@ def tried(name, attempt):
     except openai.APIStatusError as error:
         out[name] = {"raised": type(error).__name__, "status": error.status_code, "code": error.code, "message": str(error)}
     except openai.APIError as error:
-        out[name] = {"raised": type(error).__name__, "code": error.code, "message": str(error)}
+        out[name] = {"raised": type(error).__name__, "code": error.code, "message": f"{error} ({error.__cause__!r})"}
 
 
 def whole():
