@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 KUBECONFIG_FILE := build/cluster/kubeconfig
 
-.PHONY: help packages tools build lint format unit integration fuzz docs images cluster cluster-down demo e2e test bench clean
+.PHONY: help packages tools build lint format unit integration fuzz simulation docs images cluster cluster-down demo e2e test bench clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ integration: packages ## Tests against a real etcd and kube-apiserver, under the
 fuzz: SECONDS ?= 60
 fuzz: packages ## Fuzz every reader of hostile bytes, SECONDS=60 each (SECONDS=3600: an hour)
 	@scripts/fuzz --seconds $(SECONDS)
+
+simulation: packages ## The operator in 10,000 random interleavings, against a model API server
+	@scripts/simulation
 
 docs: packages ## Build the documentation as a site that needs no network (build/docs-site/index.html)
 	@scripts/docs-site
