@@ -115,17 +115,20 @@ void Exits::ended(std::uint64_t id, bool reaped) {
   remove(id);
 }
 
-void Exits::look() {
+bool Exits::look() {
   std::array<epoll_event, 64> events{};
   int count = 0;
+  bool any = false;
   do {
     count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
+    any = any || count > 0;
     std::lock_guard lock(mutex_);
     for (int i = 0; i < count; ++i) {
       const auto& event = events.at(static_cast<std::size_t>(i));
       ended(event.data.u64, (event.events & EPOLLHUP) != 0);
     }
   } while (count == static_cast<int>(events.size()));
+  return any;
 }
 
 void Exits::finish() {

@@ -33,9 +33,9 @@ class Exits {
               std::chrono::steady_clock::time_point begun);
 
   [[nodiscard]] int fd() const { return epoll_.get(); }  // readable: look() has something to do
-  void look();
-  void finish();                    // all are dead and reaped: the rest
-  [[nodiscard]] bool kept() const;  // false: the record has refused an event
+  bool look();                                           // false: nothing had ended
+  void finish();                                         // all are dead and reaped: the rest
+  [[nodiscard]] bool kept() const;                       // false: the record has refused an event
   [[nodiscard]] std::size_t followed() const;
 
  private:

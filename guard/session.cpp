@@ -16,9 +16,9 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "command_limit.h"
 #include "exits.h"
 #include "guard/proc.h"
 #include "guard/processes.h"
@@ -30,16 +30,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
-using std::chrono::nanoseconds;
 
-constexpr milliseconds kCommandsTick{200};  // how often the commands' ages are looked at
-constexpr milliseconds kExitsRest{3};       // between two looks at what has ended
-constexpr milliseconds kSoon{2};            // after something that cannot be waited for
-constexpr milliseconds kPatience{20'000};   // for a killed process to go, before guard goes
-constexpr std::size_t kSeenMost = 4096;     // processes noted between two looks
-constexpr int kAncestorsMost = 64;
-constexpr int kRoundsMost = 100;        // of stopping what forks on
-constexpr milliseconds kStubborn{500};  // alive so long after its SIGKILL
+constexpr milliseconds kExitsRest{3};      // between two looks at what has ended
+constexpr milliseconds kSoon{2};           // after something that cannot be waited for
+constexpr milliseconds kPatience{20'000};  // for a killed process to go, before guard goes
 
 // As rt_sigaction(2) takes it. All zero is SIG_DFL with no flags.
 struct KernelSigaction {
@@ -66,26 +60,6 @@ std::string name_of(int signal) {
   return name == nullptr ? "signal " + std::to_string(signal) : std::string{"SIG"} + name;
 }
 
-std::string text(milliseconds time) {
-  const auto count = time.count();
-  if (count % 1000 != 0) return std::to_string(count) + "ms";
-  if (count % 60'000 != 0) return std::to_string(count / 1000) + "s";
-  return std::to_string(count / 60'000) + "m";
-}
-
-nanoseconds since_boot() {
-  timespec now{};
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  return std::chrono::seconds{now.tv_sec} + nanoseconds{now.tv_nsec};
-}
-
-nanoseconds age(std::uint64_t start) {
-  static const auto ticks = static_cast<std::uint64_t>(std::max(sysconf(_SC_CLK_TCK), 1L));
-  const auto begun = std::chrono::seconds{start / ticks} +
-                     nanoseconds{(start % ticks) * (1'000'000'000ULL / ticks)};
-  return since_boot() - begun;
-}
-
 // Everything that ends with guard: as PID 1 all that there is, else its descendants. No zombies.
 std::vector<ProcessState> everybody() {
   const pid_t self = getpid();
@@ -94,18 +68,16 @@ std::vector<ProcessState> everybody() {
   return found;
 }
 
-using Identity = std::pair<pid_t, std::uint64_t>;
-
-Identity identity(const ProcessState& process) {
-  return {process.pid, process.start};
-}
-
 }  // namespace
 
 class Session::Impl {
  public:
   Impl(const LimitPolicy& limits, Recorder& recorder, SessionOptions options)
-      : limits_(limits), recorder_(recorder), options_(options), exits_(recorder, options.watched) {
+      : limits_(limits),
+        recorder_(recorder),
+        options_(options),
+        exits_(recorder, options.watched),
+        commands_(limits.command, options.grace, recorder) {
     const auto set = waited_for();
     signals_ = Fd{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
     if (!signals_) raise("signalfd");
@@ -117,10 +89,14 @@ class Session::Impl {
 
   int run(pid_t agent, const std::function<void()>& settle);
   void activity() noexcept { active_ = Clock::now().time_since_epoch().count(); }
-  bool started(pid_t pid, const std::string& program);
+  bool started(pid_t pid, const std::string& program) {
+    activity();
+    commands_.started(pid, program);
+    return exits_.replaces(pid, program);
+  }
   Exits& exits() { return exits_; }
   void stop(std::string why, std::string message, int exit_code);
-  void loop(std::string program) { loop_ = std::move(program); }
+  void loop(std::string program) { commands_.loop(std::move(program)); }
   const SessionOutcome& outcome() const { return outcome_; }
 
  private:
@@ -129,8 +105,6 @@ class Session::Impl {
   void pass_on(int signal, bool of_terminal);
   void reap();
   void check();
-  void check_commands();
-  void kill_command(const Commands::Command& command);
   void kill_all();
   void kill_left();
   void note(const std::vector<ProcessState>& processes);
@@ -142,25 +116,18 @@ class Session::Impl {
   Recorder& recorder_;
   const SessionOptions options_;
   Exits exits_;
+  CommandLimit commands_;
   Fd signals_;
   Fd event_;
   std::atomic<Clock::rep> active_{0};
 
   std::mutex mutex_;
   std::optional<SessionOutcome> stopped_;  // by stop()
-  std::vector<ProcessState> seen_;         // by started()
-  // Of a loop: its children that have executed something, and those that began as `loop_`.
-  std::string loop_;
-  std::set<Identity> children_;
-  std::vector<ProcessState> again_;
 
   // The main thread's.
   pid_t agent_ = 0;
   Clock::time_point begun_;
-  Clock::time_point commands_at_;
   std::optional<Clock::time_point> kill_at_;  // somebody asked the session to end
-  std::optional<Commands> commands_;
-  std::map<Identity, Clock::time_point> dying_;  // commands that were told to end: when they must
   bool ended_ = false;
   bool none_left_ = false;
   bool again_soon_ = false;
@@ -168,33 +135,6 @@ class Session::Impl {
   std::set<Identity> killed_;
   SessionOutcome outcome_;
 };
-
-bool Session::Impl::started(pid_t pid, const std::string& program) {
-  activity();
-  const bool again = !loop_.empty() && program == loop_;
-  const bool followed = exits_.replaces(pid, program);
-  if (limits_.command.count() == 0) return followed;
-  // Its parents may be gone before the next look: all of them are noted now, the oldest first.
-  std::vector<ProcessState> chain;
-  for (pid_t at = pid; at > 1 && std::ssize(chain) < kAncestorsMost;) {
-    auto state = process_state(at);
-    if (!state || state->pid == getpid()) break;
-    at = state->parent;
-    chain.push_back(*state);
-  }
-  std::lock_guard lock(mutex_);
-  // What a child of the loop becomes later changes nothing: its first program is the loop's choice,
-  // any other its own.
-  if (!loop_.empty() && chain.size() == 2 && chain[1].parent == getpid() &&
-      children_.insert(identity(chain[0])).second && again) {
-    again_.push_back(chain[0]);
-  }
-  // Where there is no more room, the next look finds those that live.
-  if (seen_.size() + chain.size() <= kSeenMost) {
-    seen_.insert(seen_.end(), chain.rbegin(), chain.rend());
-  }
-  return followed;
-}
 
 void Session::Impl::stop(std::string why, std::string message, int exit_code) {
   {
@@ -271,9 +211,9 @@ void Session::Impl::wait(milliseconds most) {
   const int count =
       poll(ready.data(), ready.size(), static_cast<int>(std::max<std::int64_t>(most.count(), 0)));
   if (resting ? count == 0 : ready[2].revents != 0) {
-    exits_.look();
-    rested_ = Clock::now() + kExitsRest;
-    if (count == 1 && !again) return;
+    // Where nothing has ended the next one wakes this thread, and no clock does.
+    if (exits_.look()) rested_ = Clock::now() + kExitsRest;
+    if (count == (resting ? 0 : 1) && !again) return;
   }
   std::uint64_t ignored = 0;
   [[maybe_unused]] const auto got = read(event_.get(), &ignored, sizeof ignored);
@@ -288,7 +228,7 @@ milliseconds Session::Impl::until_next() const {
   if (limits_.idle.count() > 0) {
     next = std::min(next, Clock::time_point{Clock::duration{active_}} + limits_.idle);
   }
-  if (limits_.command.count() > 0) next = std::min(next, commands_at_);
+  if (const auto look = commands_.next()) next = std::min(next, *look);
   if (kill_at_) next = std::min(next, *kill_at_);
   return std::max(std::chrono::ceil<milliseconds>(next - now), milliseconds{0});
 }
@@ -303,90 +243,24 @@ void Session::Impl::check() {
   const auto now = Clock::now();
   if (kill_at_ && now >= *kill_at_) {
     end(outcome_.why,
-        outcome_.message + "; the agent had not gone " + text(options_.agent_grace) + " later",
+        outcome_.message + "; the agent had not gone " + in_words(options_.agent_grace) + " later",
         kExitLimit);
   }
   if (limits_.deadline.count() > 0 && now >= begun_ + limits_.deadline) {
     end("deadline",
-        "the session's deadline is over (limits.deadline is " + text(limits_.deadline) + ")",
+        "the session's deadline is over (limits.deadline is " + in_words(limits_.deadline) + ")",
         kExitLimit);
   }
   if (limits_.idle.count() > 0 &&
       now >= Clock::time_point{Clock::duration{active_}} + limits_.idle) {
     end("idle",
-        "nothing was executed, connected or printed for " + text(limits_.idle) + " (limits.idle)",
+        "nothing was executed, connected or printed for " + in_words(limits_.idle) +
+            " (limits.idle)",
         kExitLimit);
   }
-  if (limits_.command.count() > 0 && now >= commands_at_) check_commands();
-}
-
-void Session::Impl::check_commands() {
-  commands_at_ = Clock::now() + std::min(kCommandsTick, limits_.command);
-  std::vector<ProcessState> seen;
-  std::vector<ProcessState> again;
-  {
-    std::lock_guard lock(mutex_);
-    seen = std::exchange(seen_, {});
-    again = std::exchange(again_, {});
+  if (const auto look = commands_.next(); look && now >= *look && !commands_.look()) {
+    end("record", "the record cannot be kept", kExitRecord);
   }
-  for (const auto& process : again) {
-    // An orphan's parent is guard as well: only the agent's own children are meant.
-    if (process.parent == agent_) commands_->also_agent(process);
-  }
-  for (const auto& process : seen)
-    commands_->saw(process);
-  const auto commands = commands_->update(all_processes());
-  std::erase_if(dying_, [&](const auto& entry) {
-    return std::none_of(commands.begin(), commands.end(), [&](const auto& command) {
-      return Identity{command.root, command.start} == entry.first;
-    });
-  });
-  for (const auto& command : commands) {
-    if (age(command.start) >= limits_.command) kill_command(command);
-  }
-}
-
-// SIGTERM first, SIGKILL `grace` later, each time to all that it has by then.
-void Session::Impl::kill_command(const Commands::Command& command) {
-  const auto now = Clock::now();
-  const auto [at, first] = dying_.try_emplace({command.root, command.start}, now + options_.grace);
-  if (first) {
-    const auto& one = command.alive.front();
-    Finding finding{{one.pid, one.parent, link_target(one.pid, "exe").value_or("")},
-                    "limit.command",
-                    "a command ran longer than limits.command (" + text(limits_.command) +
-                        ") and is killed, with " + std::to_string(command.alive.size()) +
-                        " processes"};
-    if (!recorder_.put(finding)) end("record", "the record cannot be kept", kExitRecord);
-    for (const auto& process : command.alive) {
-      signal_process(process, SIGTERM);
-      signal_process(process, SIGCONT);
-    }
-    return;
-  }
-  if (now < at->second) return;
-  // What outlives a SIGKILL has a new number by the time that it is sent. Stopping everything at
-  // once is a PID 1's privilege: nobody can fork any more then.
-  const bool all_stopped = getpid() == 1 && now >= at->second + kStubborn;
-  if (all_stopped) kill(-1, SIGSTOP);
-  // Stopped first, all of them: one that forks as fast as it is killed cannot get away so.
-  std::set<Identity> stopped;
-  auto alive = command.alive;
-  for (int round = 0; round < kRoundsMost; ++round) {
-    bool more = false;
-    for (const auto& process : alive) {
-      if (stopped.insert(identity(process)).second) more |= signal_process(process, SIGSTOP);
-    }
-    if (!more && round > 0) break;
-    alive.clear();
-    for (auto& now_there : commands_->update(all_processes())) {
-      if (now_there.root == command.root) alive = std::move(now_there.alive);
-    }
-  }
-  for (const auto& [pid, start] : stopped) {
-    signal_process({.pid = pid, .start = start}, SIGKILL);
-  }
-  if (all_stopped) kill(-1, SIGCONT);
 }
 
 void Session::Impl::note(const std::vector<ProcessState>& processes) {
@@ -456,9 +330,8 @@ void Session::Impl::describe_exit() {
 int Session::Impl::run(pid_t agent, const std::function<void()>& settle) {
   agent_ = agent;
   begun_ = Clock::now();
-  commands_at_ = begun_ + std::min(kCommandsTick, limits_.command);
   activity();
-  commands_.emplace(getpid(), agent);
+  commands_.begin(agent);
   reap();
   check();
   while (!ended_ && !outcome_.status) {

@@ -100,10 +100,13 @@ void end_children() {
 // In the process that plays guard. Returns the agent's status; the error goes to stderr.
 int play_guard(const Policy& policy, const std::vector<std::string>& command, const With& with,
                int output, int events) {
+  if (with.prepare) {
+    with.prepare();
+  }
   become_nobody();
   must(chdir(with.folder.c_str()) == 0, "chdir");
   must(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0, "subreaper");
-  auto programs = find_programs(policy, command, "/usr/bin:/bin");
+  auto programs = find_programs(policy, command, with.search);
   if (!programs) {
     throw std::runtime_error(programs.error().message);
   }

@@ -48,8 +48,11 @@ struct With {
   std::string folder = "/";  // working directory
   std::vector<std::string> environment{"PATH=/usr/bin:/bin", "LANG=C.UTF-8"};
   std::chrono::seconds within{60};
-  int abi = 0;       // Landlock's, of an older kernel; 0: this one's
-  bool mdwe = true;  // PR_SET_MDWE, where the policy would have it
+  int abi = 0;                           // Landlock's, of an older kernel; 0: this one's
+  bool mdwe = true;                      // PR_SET_MDWE, where the policy would have it
+  std::string search = "/usr/bin:/bin";  // guard's own PATH
+  // In guard's process, as long as it is the test's user: makes the world that it starts in.
+  std::function<void()> prepare;
 };
 
 [[nodiscard]] Ran run_guarded(const Policy& policy, const std::vector<std::string>& command,

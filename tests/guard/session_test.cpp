@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -407,6 +408,18 @@ TEST_F(SessionTest, FollowsNoMoreThanItMay) {
   EXPECT_EQ(session.run(shell("exit 0")), 0);
   EXPECT_EQ(session.outcome().killed, 16U);
   EXPECT_EQ(events_.all<ExecEnded>().size(), 4U);
+}
+
+TEST_F(SessionTest, SleepsWhileNothingEnds) {
+  Session session({}, events_, options_);
+  begin(session, start([] { return 0; }), "/bin/true");
+  rusage before{};
+  ASSERT_EQ(getrusage(RUSAGE_SELF, &before), 0);
+  EXPECT_EQ(session.run(shell("sleep 2")), 0);
+  rusage after{};
+  ASSERT_EQ(getrusage(RUSAGE_SELF, &after), 0);
+  EXPECT_EQ(events_.all<ExecEnded>().size(), 1U);
+  EXPECT_LT(after.ru_nvcsw - before.ru_nvcsw, 60) << "it wakes though nothing happens";
 }
 
 TEST_F(SessionTest, LeavesNoDescriptor) {

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <sys/types.h>
@@ -28,6 +29,14 @@ struct ProcessState {
 
   [[nodiscard]] bool zombie() const { return state == 'Z' || state == 'X'; }
 };
+
+// Names one process for ever.
+using Identity = std::pair<pid_t, std::uint64_t>;
+[[nodiscard]] inline Identity identity(const ProcessState& process) {
+  return {process.pid, process.start};
+}
+// One that forks as fast as it is stopped gets so many rounds.
+inline constexpr int kRoundsMost = 100;
 
 // From the text of /proc/PID/stat; the program's name in it may hold anything.
 [[nodiscard]] std::optional<ProcessState> parse_process_state(std::string_view stat);
