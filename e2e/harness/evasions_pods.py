@@ -317,3 +317,25 @@ def changed_while_running() -> list[Attempt]:
         )
     )
     return out
+
+
+def unknown_fields() -> list[tuple[str, Object, Object]]:
+    """What no version of the API has, where a careless reader would take it for what it has: the field, a pod with it, and the same
+    pod without."""
+    scratch = {"sizeLimit": "1Mi"}
+    volume = len(agent()["spec"]["volumes"])
+    return [
+        ("spec.hostnetwork", agent(spec("hostnetwork", True)), agent()),
+        ("spec.evictionResponders", agent(spec("evictionResponders", [{"name": "x"}])), agent()),
+        ("spec.securityContext.privileged", agent(spec("securityContext.privileged", True)), agent()),
+        ("spec.containers[0].volumeMounts[0].bindMountOptions", agent(_with_mount_options), agent()),
+        (
+            f"spec.volumes[{volume}].emptyDir.execMode",
+            agent(_volume({"emptyDir": {**scratch, "execMode": 511}})),
+            agent(_volume({"emptyDir": scratch})),
+        ),
+    ]
+
+
+def _with_mount_options(pod: Object) -> None:
+    pod["spec"]["containers"][0]["volumeMounts"][0]["bindMountOptions"] = ["exec"]

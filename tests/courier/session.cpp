@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <iterator>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace palisade::courier::testing {
 
@@ -175,6 +178,61 @@ std::string Session::token_found_in(std::string_view token) const {
     if (has(all.out)) return "a commit on the git host";
   }
   return "";
+}
+
+PodUsers::PodUsers(const Session& session) {
+  constexpr uid_t kAgent = 1001;
+  constexpr uid_t kCourier = 1002;
+  constexpr gid_t kGroup = 1001;
+  write_file(session.config_file, session.config.dump(2));
+  const auto give = [](const fs::path& path, uid_t user, mode_t mode) {
+    if (chown(path.c_str(), user, kGroup) != 0 || chmod(path.c_str(), mode) != 0)
+      throw std::system_error(errno, std::generic_category(), path.string());
+  };
+  // As fsGroup makes them: the group may write, new files inherit it.
+  for (const fs::path& volume : {session.private_volume, session.seed, session.workspace})
+    give(volume, 0, 02777);
+  give(session.token_file.parent_path(), kCourier, 0700);
+  give(session.token_file, kCourier, 0400);
+  give(session.termination_log, kCourier, 0666);
+
+  Process::Options courier;
+  courier.environment = session.environment;
+  courier.out = session.out;
+  courier.err = session.err;
+  courier.uid = kCourier;
+  courier.gid = kGroup;
+  serve_ = std::make_unique<Process>(
+      Arguments{PALISADE_COURIER, "serve", "--config", session.config_file}, courier);
+  if (!eventually([&] { return session.ready(); }))
+    throw std::runtime_error("the courier does not get ready: " + session.said());
+
+  agent_.environment = {"PATH=/usr/bin:/bin",   "HOME=" + (session.workspace / ".home").string(),
+                        "GIT_AUTHOR_NAME=A",    "GIT_AUTHOR_EMAIL=a@example.com",
+                        "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@example.com"};
+  agent_.uid = kAgent;
+  agent_.gid = kGroup;
+  const Outcome made = run({PALISADE_COURIER, "checkout", "--config", session.config_file}, agent_);
+  if (made.code != 0) throw std::runtime_error("checkout: " + made.err + made.out);
+  agent_.directory = session.repo;
+}
+
+Outcome PodUsers::as_agent(const Arguments& arguments) const {
+  return run(arguments, agent_);
+}
+
+PodUsers::Commit PodUsers::commit(const std::string& file) const {
+  for (const Arguments& step :
+       {Arguments{"touch", file}, {"git", "add", file}, {"git", "commit", "-qm", "As the agent"}}) {
+    const Outcome done = as_agent(step);
+    if (done.code != 0) return {"", done.err};
+  }
+  return {as_agent({"git", "rev-parse", "HEAD"}).out.substr(0, 40), ""};
+}
+
+int PodUsers::stop() {
+  serve_->signal(SIGTERM);
+  return serve_->wait(seconds(60)) ? serve_->code() : -1;
 }
 
 }  // namespace palisade::courier::testing

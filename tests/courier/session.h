@@ -89,4 +89,27 @@ class Session {
   std::unique_ptr<Process> process_;
 };
 
+// A session whose programs run as the pod's users, which only root can do: the courier 1002, the
+// agent and the checkout 1001, one group; the token for the courier alone.
+class PodUsers {
+ public:
+  // Gives the volumes to them as fsGroup does, serves and checks out. Throws with the courier's
+  // words when that fails.
+  explicit PodUsers(const Session& session);
+
+  // A program as the agent, in the workspace.
+  [[nodiscard]] Outcome as_agent(const Arguments& arguments) const;
+  // A commit of the agent's; its id, or "" with what git said in `err`.
+  struct Commit {
+    std::string id, err;
+  };
+  [[nodiscard]] Commit commit(const std::string& file) const;
+  // SIGTERM to the courier; its exit code, -1 when it does not end.
+  int stop();
+
+ private:
+  Process::Options agent_;
+  std::unique_ptr<Process> serve_;
+};
+
 }  // namespace palisade::courier::testing

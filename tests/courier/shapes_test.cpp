@@ -137,51 +137,17 @@ TEST_F(GitDirOnly, AlternatesOfTheAgentsLeadNowhere) {
 // The pod's users, as far as they go without its mounts: those say it once more.
 TEST_F(GitDirOnly, AStrayWriteReachesNothingElse) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can run programs as the pod's users";
-  constexpr uid_t kAgent = 1001, kCourier = 1002;
-  constexpr gid_t kGroup = 1001;
-  write_file(session.config_file, session.config.dump(2));
-  const auto give = [](const fs::path& path, uid_t user, mode_t mode) {
-    ASSERT_EQ(chown(path.c_str(), user, kGroup), 0);
-    ASSERT_EQ(chmod(path.c_str(), mode), 0);
-  };
-  for (const fs::path& volume : {session.private_volume, session.seed, session.workspace})
-    give(volume, 0, 02777);
-  give(session.token_file.parent_path(), kCourier, 0700);
-  give(session.token_file, kCourier, 0400);
-  give(session.termination_log, kCourier, 0666);
-  Process::Options courier;
-  courier.environment = session.environment;
-  courier.out = session.out;
-  courier.err = session.err;
-  courier.uid = kCourier;
-  courier.gid = kGroup;
-  Process serve({PALISADE_COURIER, "serve", "--config", session.config_file}, courier);
-  ASSERT_TRUE(eventually([&] { return session.ready(); })) << session.said();
-
-  Process::Options agent;
-  agent.environment = {"PATH=/usr/bin:/bin",   "HOME=" + (session.workspace / ".home").string(),
-                       "GIT_AUTHOR_NAME=A",    "GIT_AUTHOR_EMAIL=a@example.com",
-                       "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@example.com"};
-  agent.uid = kAgent;
-  agent.gid = kGroup;
-  const Outcome made = run({PALISADE_COURIER, "checkout", "--config", session.config_file}, agent);
-  ASSERT_EQ(made.code, 0) << made.out << made.err;
-  agent.directory = session.repo;
-  EXPECT_NE(run({"touch", project / "objects" / "stray"}, agent).code, 0);
-  EXPECT_NE(run({"git", "--git-dir", project, "update-ref", "-d", kBranchRef}, agent).code, 0);
-  EXPECT_NE(run({"git", "--git-dir", project, "config", "core.fsmonitor", "x"}, agent).code, 0);
-  EXPECT_NE(run({"sh", "-c", "rm -rf '" + project.string() + "/objects'"}, agent).code, 0);
+  PodUsers users(session);
+  EXPECT_NE(users.as_agent({"touch", project / "objects" / "stray"}).code, 0);
+  EXPECT_NE(users.as_agent({"git", "--git-dir", project, "update-ref", "-d", kBranchRef}).code, 0);
+  EXPECT_NE(users.as_agent({"git", "--git-dir", project, "config", "core.fsmonitor", "x"}).code, 0);
+  EXPECT_NE(users.as_agent({"sh", "-c", "rm -rf '" + project.string() + "/objects'"}).code, 0);
   expect_project_untouched();
 
-  ASSERT_EQ(run({"touch", "new-file"}, agent).code, 0);
-  ASSERT_EQ(run({"git", "add", "new-file"}, agent).code, 0);
-  const Outcome committed = run({"git", "commit", "-qm", "As the agent"}, agent);
-  ASSERT_EQ(committed.code, 0) << committed.err;
-  const std::string tip = run({"git", "rev-parse", "HEAD"}, agent).out.substr(0, 40);
-  EXPECT_TRUE(session.arrives(tip)) << session.said();
-  serve.signal(15);
-  ASSERT_TRUE(serve.wait(seconds(60)));
-  EXPECT_EQ(serve.code(), 0) << session.said();
+  const auto tip = users.commit("new-file");
+  ASSERT_NE(tip.id, "") << tip.err;
+  EXPECT_TRUE(session.arrives(tip.id)) << session.said();
+  EXPECT_EQ(users.stop(), 0) << session.said();
 }
 
 }  // namespace
