@@ -118,14 +118,21 @@ std::optional<std::string> command_line(pid_t process, std::size_t most) {
     return std::nullopt;
   }
   std::string text(most, '\0');
-  ssize_t length = 0;
-  // One read gives all that there is, up to `most`.
-  while ((length = read(file.get(), text.data(), text.size())) < 0 && errno == EINTR) {
+  std::size_t length = 0;
+  while (length < text.size()) {
+    const auto got = read(file.get(), text.data() + length, text.size() - length);
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got < 0) {
+      return std::nullopt;
+    }
+    if (got == 0) {
+      break;
+    }
+    length += static_cast<std::size_t>(got);
   }
-  if (length < 0) {
-    return std::nullopt;
-  }
-  text.resize(static_cast<std::size_t>(length));
+  text.resize(length);
   return text;
 }
 

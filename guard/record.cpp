@@ -121,7 +121,8 @@ bool FileRecorder::resume() {
 }
 
 // Whether an event may be written by the rate; always true for what is never left out.
-bool FileRecorder::admit(bool always, std::chrono::steady_clock::time_point now) {
+bool FileRecorder::admit(bool always) {
+  const auto now = clock_.steady();
   if (now - second_ >= 1s || now < second_) {
     second_ = now;
     in_second_ = 0;
@@ -157,16 +158,19 @@ bool FileRecorder::write_line(std::string_view line) {
   return false;
 }
 
-bool FileRecorder::put(const Event& event, const Moment& when) {
+bool FileRecorder::put(const Event& event) {
+  if (const auto* ended = std::get_if<ExecEnded>(&event); ended != nullptr && ended_)
+    ended_(ended->pid);
   const std::scoped_lock lock(mutex_);
   try {
     count(counts_, event);
+    const auto now = clock_.steady();
     bool kept = true;
-    for (const Refused& held : alike_->due(when.steady, rank_of(event) == Rank::kEnd))
-      kept = record(held, when) && kept;
+    for (const Refused& held : alike_->due(now, rank_of(event) == Rank::kEnd))
+      kept = record(held) && kept;
     const auto* refused = std::get_if<Refused>(&event);
-    if (refused != nullptr && !alike_->admit(*refused, when.steady)) return kept;
-    return record(event, when) && kept;
+    if (refused != nullptr && !alike_->admit(*refused, now)) return kept;
+    return record(event) && kept;
   } catch (const std::exception& error) {
     trouble_ = std::string("an event cannot be recorded: ") + error.what();
     return false;
@@ -179,20 +183,20 @@ void FileRecorder::left_out(std::uint64_t events) {
   counts_.dropped += events;
 }
 
-bool FileRecorder::record(const Event& event, const Moment& when) {
+bool FileRecorder::record(const Event& event) {
   const Rank rank = rank_of(event);
   const auto drop = [this] {
     ++dropped_;
     ++counts_.dropped;
   };
-  if (!admit(rank != Rank::kOrdinary, when.steady)) {
+  if (!admit(rank != Rank::kOrdinary)) {
     drop();
     return true;
   }
-  const auto write = [this, &when](const Event& one, std::uint64_t up_to) {
+  const auto write = [this](const Event& one, std::uint64_t up_to) {
     const std::string text = line_of(one, {.sequence = sequence_ + 1,
                                            .dropped = dropped_,
-                                           .now = when.wall,
+                                           .now = clock_.wall(),
                                            .workspace = workspace_,
                                            .host = host_});
     if (bytes_ + text.size() + 2 > up_to) {

@@ -38,7 +38,6 @@
 #include "guard/sockets.h"
 #include "guard/summary.h"
 #include "guard/supervisor.h"
-#include "record_queue.h"
 
 namespace palisade::guard {
 namespace {
@@ -101,9 +100,7 @@ struct Start {
   rlimit files{};
   Fd ruleset;
   std::vector<sock_filter> filter;
-  std::unique_ptr<RecordQueue> queue;  // before the recorder, from make_parts() on
-  std::string rounds_program;          // guard's own, where that is what it starts
-  std::unique_ptr<FeedbackRecorder> rounds;
+  std::unique_ptr<FeedbackRecorder> rounds;  // where the program is guard's own `rounds`
   FileDigests digests;
   std::unique_ptr<Scripts> scripts;
   std::unique_ptr<Session> session;
@@ -179,7 +176,7 @@ Outcome look_for_rounds(Start& start) {
       own.st_ino != program.st_ino) {
     return {};
   }
-  start.rounds_program = *path;
+  start.rounds = std::make_unique<FeedbackRecorder>(*start.recorder, *path);
   return {};
 }
 
@@ -269,22 +266,13 @@ Recorder& record_of(Start& start) {
   if (start.rounds) {
     return *start.rounds;
   }
-  if (start.queue) {
-    return *start.queue;
-  }
   return *start.recorder;
 }
 
 Outcome make_parts(Start& start) {
   start.scripts = std::make_unique<Scripts>(start.policy.files.write, start.digests);
-  start.queue = std::make_unique<RecordQueue>(
-      *start.recorder,
-      RecordQueue::Hooks{
-          [&start](pid_t process) { start.scripts->ended(process); },
-          [&start] { start.session->stop("record", start.recorder->trouble(), kExitRecord); }});
-  if (!start.rounds_program.empty()) {
-    start.rounds = std::make_unique<FeedbackRecorder>(*start.queue, start.rounds_program);
-  }
+  start.recorder->on_ended(
+      [scripts = start.scripts.get()](pid_t process) { scripts->ended(process); });
   auto& recorder = record_of(start);
   start.session = std::make_unique<Session>(start.policy.limits, recorder);
   if (start.rounds) {
@@ -389,11 +377,8 @@ Ending ending_of(const Start& start, std::string ended, std::string message) {
 }
 
 int fail(Start& start, const Failure& failure) {
-  if (start.recorder && !record_of(start).put(SessionEnded{failure.ended, {}, 0})) {
+  if (start.recorder && !start.recorder->put(SessionEnded{failure.ended, {}, 0})) {
     say(start.recorder->trouble());
-  }
-  if (start.queue) {
-    start.queue->finish();
   }
   say(failure.message);
   return finish(start, ending_of(start, failure.ended, failure.message), failure.code);
@@ -403,7 +388,6 @@ int attend(Start& start) {
   const int code = start.session->run(start.agent, [&] { start.supervisor->settle(); });
   start.terminal->drain(kDrain);
   start.supervisor->stop();
-  start.queue->finish();
   const auto& outcome = start.session->outcome();
   if (outcome.why != "exited") {
     say(outcome.message);

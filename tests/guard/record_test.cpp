@@ -444,6 +444,17 @@ TEST_F(Records, ADiskThatTakesNothingIsSaidAndLeavesNoHalfLine) {
   EXPECT_EQ(own(all[1], "dropped"), "2");
 }
 
+TEST_F(Records, TellsOfProcessesThatEnded) {
+  auto recorder = open();
+  ASSERT_TRUE(recorder);
+  std::vector<pid_t> ended;
+  recorder->on_ended([&](pid_t pid) { ended.push_back(pid); });
+  EXPECT_TRUE(recorder->put(exec({"git"})));
+  EXPECT_TRUE(
+      recorder->put(ExecEnded{.pid = 5, .program = "/usr/bin/git", .took = 1ms, .status = 0}));
+  EXPECT_EQ(ended, std::vector<pid_t>{5});
+}
+
 TEST_F(Records, ThreadsDoNotMixTheirLines) {
   policy_.events_per_second = 1'000'000;
   auto recorder = open();

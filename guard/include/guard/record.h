@@ -45,12 +45,6 @@ struct RecordClock {
   std::function<std::chrono::steady_clock::time_point()> steady = std::chrono::steady_clock::now;
 };
 
-// When an event came, by both clocks.
-struct Moment {
-  std::chrono::system_clock::time_point wall;
-  std::chrono::steady_clock::time_point steady;
-};
-
 class Alike;
 
 // Thread-safe. Each line is one write(2) at the file's end, before put() returns.
@@ -70,11 +64,11 @@ class FileRecorder : public Recorder {
   // the session's end (see kept_for()); refusals, findings and session events are never left out.
   // False: the disk does not take it, or the record is full. Later events are tried all the same,
   // so that the session's end is recorded where it can be.
-  bool put(const Event& event) override { return put(event, now()); }
-  // The same of one that came a little earlier: its line has that time. Moments never go back.
-  bool put(const Event& event, const Moment& when);
-  [[nodiscard]] Moment now() const { return {clock_.wall(), clock_.steady()}; }
+  bool put(const Event& event) override;
   void left_out(std::uint64_t events) override;
+  // Called with each ExecEnded's process, on the thread that puts it and without a lock. To be set
+  // before other threads put.
+  void on_ended(std::function<void(pid_t)> ended) { ended_ = std::move(ended); }
 
   // Of all that was put, also what was left out.
   [[nodiscard]] Counts counts() const;
@@ -91,8 +85,8 @@ class FileRecorder : public Recorder {
 
  private:
   FileRecorder(int fd, const RecordPolicy& policy, const std::string& workspace, RecordClock clock);
-  [[nodiscard]] bool admit(bool always, std::chrono::steady_clock::time_point now);
-  [[nodiscard]] bool record(const Event& event, const Moment& when);
+  [[nodiscard]] bool admit(bool always);
+  [[nodiscard]] bool record(const Event& event);
   [[nodiscard]] bool write_line(std::string_view line);
   [[nodiscard]] bool resume();
 
@@ -113,6 +107,7 @@ class FileRecorder : public Recorder {
   bool full_told_ = false;  // the finding "record.full" was written
   Counts counts_;
   std::unique_ptr<Alike> alike_;
+  std::function<void(pid_t)> ended_;
   std::string trouble_;
 };
 
