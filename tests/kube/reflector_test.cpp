@@ -1,6 +1,7 @@
 // What a reflector delivers, event by event, whatever happens to its lists and watches.
 #include <chrono>
 #include <mutex>
+#include <random>
 #include <thread>
 
 #include <gmock/gmock.h>
