@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class SpoolTest : public testing::Test {
+class SpoolTest : public ::testing::Test {
  protected:
   SpoolTest() {
     std::string name = (fs::temp_directory_path() / "palisade-spool-XXXXXX").string();
