@@ -67,19 +67,19 @@ TEST(Decide, GateIsLiftedOnlyOnWhatNoEarlierWriteCanChange) {
     model.carry_out(action);
   model.edit(&Observed::network_policy, {{"metadata", {{"resourceVersion", "17"}}}});
   model.seen.network_settled = false;
-  ASSERT_EQ(tell(model.decide()), "fence NetworkPolicy");
+  ASSERT_EQ(tell(model.decide()), "fence NetworkPolicy, status") << "the status tells of the pod";
   const Plan plan = model.decide();
   EXPECT_EQ(plan.actions[0].version, "17");
   EXPECT_EQ(plan.actions[0].uid, text((*model.seen.network_policy)["metadata"]["uid"]));
   EXPECT_EQ(text(plan.actions[0].object["metadata"]["annotations"][kFencedAnnotation]), "17");
   model.seen.config_settled = false;
-  EXPECT_EQ(tell(model.decide()), "fence NetworkPolicy, fence ConfigMap");
+  EXPECT_EQ(tell(model.decide()), "fence NetworkPolicy, fence ConfigMap, status");
   // A write of the same plan is as good.
   model.edit(&Observed::network_policy, {{"metadata", {{"labels", {{kManagedByLabel, "x"}}}}}});
-  EXPECT_EQ(tell(model.decide()), "apply NetworkPolicy, fence ConfigMap");
+  EXPECT_EQ(tell(model.decide()), "apply NetworkPolicy, fence ConfigMap, status");
   EXPECT_EQ(model.decide().actions[0].version, "17");
   model.seen.network_settled = model.seen.config_settled = true;
-  EXPECT_EQ(tell(model.decide()), "apply NetworkPolicy, lift gate Pod");
+  EXPECT_EQ(tell(model.decide()), "apply NetworkPolicy, lift gate Pod, status");
 }
 
 TEST(Decide, SettledIsSettled) {
