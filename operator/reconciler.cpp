@@ -84,6 +84,8 @@ bool Reconciler::noticed(const kube::Resource& resource, const kube::ObjectPtr& 
   // Whoever touches a workspace has its Secrets looked at, too.
   if (workspace && before && (!after || wishes_differ(*before, *after)))
     known_->forget_secrets(key);
+  // While the cache had none, what came for it was dropped: it is looked at, however old it is.
+  if (workspace && !before) return true;
   if (after) return known_->is_news(resource, *after);
   known_->gone(resource, *before);
   return true;
@@ -165,13 +167,12 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
 }
 
 // That the operator ends a pod itself is told first: whoever comes after one that died in between
-// takes it for no loss. A session that has ended is told so last: nobody looks for its pod again.
+// takes it for no loss, and one that has ended is not begun again.
 // Before a pod is made of what a cache has, the API server is asked, by the status's version: a
 // process that led before may have told of the session's end, or of a loss, or be about to.
 bool Reconciler::tell_first(Look& look, const Plan& plan, const std::stop_token& stop) {
   const bool unheard = makes_pod_unheard(plan, *look.workspace, *known_);
-  const bool ends =
-      look.status && ends_pod(plan) && !is_final_phase(text_at(*look.status, "phase"));
+  const bool ends = look.status && ends_pod(plan);
   if (!unheard && !ends) return true;
   if (look.status) {
     const auto written = write(look, stop);

@@ -41,8 +41,8 @@ void Decision::rest() {
   status_.set("conditions", std::move(conditions));
   status_.keep("observedGeneration");
   if (end_tokens(plan_, seen_, w_, config_, false, now_)) remove_secrets();
-  // One whose creation was sent before the end was known: it never ran.
-  if (seen_.pod && read_session(*seen_.pod, w_).state == Session::State::kGated)
+  // Whoever told of the end may not have come to ending the pod; or its creation was sent before.
+  if (seen_.pod && read_session(*seen_.pod, w_).state != Session::State::kEnded)
     remove(kube::resources::kPods, w_.agent_object(), seen_.pod);
   open_merge_request(plan_, status_, seen_, w_, now_);
   const auto ended = parse_time(text_at(last_, "finishedAt")).value_or(now_);

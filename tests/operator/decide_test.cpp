@@ -380,6 +380,19 @@ TEST(Decide, WhatWasLeftOutOfTheOutputIsTold) {
   }
 }
 
+// The end is told before the pod is ended: whoever comes in between ends it.
+TEST(Decide, AFinishedSessionHasNoPodThatRuns) {
+  Model model = running();
+  model.seen.workspace["status"]["phase"] = "Expired";
+  model.seen.workspace["status"]["finishedAt"] = format_time(model.now);
+  EXPECT_THAT(tell(model.decide()), HasSubstr("delete Pod"));
+  model.settle();
+  model.let_go();
+  EXPECT_EQ(model.phase(), "Expired");
+  EXPECT_FALSE(model.seen.pod);
+  EXPECT_EQ(tell(model.decide()), "");
+}
+
 TEST(Decide, FinishedSessionLosesItsTokenAtOnceAndGoesAfterItsTime) {
   Model model = running();
   model.end("Succeeded", R"({"commits": 0, "pushed": false})");
