@@ -12,6 +12,8 @@ namespace {
 // cache still holds.
 void look_anew(const kube::Client& client, const kube::Resource& resource, const std::string& ns,
                const std::string& name, Known& known, const std::stop_token& stop) {
+  // That nothing was made for it yet no longer goes without saying.
+  if (resource == workspaces()) known.forget_secrets(kube::object_key(ns, name));
   auto live = client.get(resource, ns, name, stop);
   if (live) known.learn(resource, std::make_shared<const Json>(std::move(*live)));
 }
