@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cli/cli.h>
+#include <operator/workspace.h>
 #include <policy/permissions.h>
 
 #include "commands.h"
@@ -144,7 +145,7 @@ std::expected<Objects, std::string> objects_of(const Live& live, const std::stri
     return std::unexpected("there is no AgentWorkspace " + printable(name) + " in namespace " +
                            printable(ns) + "; kubectl get agentworkspaces -A lists them");
   const std::string uid = text(**workspace, "/metadata/uid");
-  auto pod = live.find(kube::resources::kPods, ns, name + "-agent");
+  auto pod = live.find(kube::resources::kPods, ns, op::pod_name_of(**workspace));
   if (!pod) return std::unexpected(pod.error());
   if (!*pod || text(**pod, "/metadata/ownerReferences/0/uid") != uid) {
     const std::string phase = text(**workspace, "/status/phase");

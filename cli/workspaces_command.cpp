@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cli/cli.h>
+#include <operator/workspace.h>
 
 #include "commands.h"
 #include "follow.h"
@@ -98,11 +99,15 @@ std::expected<WorkspaceView, std::string> view_of(const Live& live, const std::s
       return owner.is_object() && owner.value("uid", "") == uid;
     });
   };
+  // A pod from a pool has kept its name, and what goes with it.
+  const std::string objects = op::pod_name_of(out.workspace);
   for (const kube::Resource* kind :
        {&kube::resources::kServiceAccounts, &kube::resources::kNetworkPolicies,
         &kube::resources::kConfigMaps}) {
-    auto object = live.find(*kind, ns, name + "-agent");
-    Part part{kind->kind, name + "-agent", false, ""};
+    const std::string named =
+        *kind == kube::resources::kNetworkPolicies ? op::agent_object(name) : objects;
+    auto object = live.find(*kind, ns, named);
+    Part part{kind->kind, named, false, ""};
     if (!object) {
       part.note = object.error();
     } else if (*object) {
@@ -111,7 +116,7 @@ std::expected<WorkspaceView, std::string> view_of(const Live& live, const std::s
     }
     out.parts.push_back(std::move(part));
   }
-  auto pod = live.find(kube::resources::kPods, ns, name + "-agent");
+  auto pod = live.find(kube::resources::kPods, ns, objects);
   if (!pod) return std::unexpected(pod.error());
   if (*pod && owned(**pod)) out.pod = without_managed_fields(std::move(**pod));
   auto events = live.all(kube::resources::kEvents, ns, progress);

@@ -293,8 +293,12 @@ std::string workspace_tree(const WorkspaceView& view, WallClock::time_point now,
                                  (part.note.empty() ? "" : "  (" + printable(part.note) + ")"),
                              {}});
   }
-  objects.below.push_back(view.pod ? pod_branch(*view.pod, wide, now)
-                                   : Branch{"Pod: there is none", {}});
+  Branch pod =
+      view.pod ? pod_branch(*view.pod, wide, now) : Branch{"Pod: there is none", {}};
+  // Where it comes from; the pod alone no longer says it.
+  if (const std::string pool = text_at(w, {"status", "warmPod", "pool"}); view.pod && !pool.empty())
+    pod.text += ", from pool " + pool;
+  objects.below.push_back(std::move(pod));
   root.below.push_back(std::move(objects));
   if (!view.events.empty()) root.below.push_back(events_branch(view.events, wide, now));
   std::string out = root.text + "\n";

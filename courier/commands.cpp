@@ -24,17 +24,20 @@ using nlohmann::json;
 // nothing.
 constexpr std::size_t kMaxReport = 12 * 1024 / 7;
 constexpr auto kRetryMost = std::chrono::seconds(60);
+constexpr auto kRetrySoon = std::chrono::milliseconds(100);
+constexpr auto kFilePoll = std::chrono::milliseconds(50);
 
 std::string dumped(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 // Waits for SIGTERM, which the main blocks; true once it has come.
-bool wait_for_term(std::chrono::seconds at_most) {
+bool wait_for_term(std::chrono::milliseconds at_most) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
-  const timespec limit{at_most.count(), 0};
+  const auto whole = std::chrono::floor<std::chrono::seconds>(at_most);
+  const timespec limit{whole.count(), std::chrono::nanoseconds(at_most - whole).count()};
   return sigtimedwait(&signals, nullptr, &limit) == SIGTERM;
 }
 
@@ -72,16 +75,32 @@ void write_report(const Config& config, const Report& report) {
     log("error", config.termination_log.string() + ": the report cannot be written");
 }
 
-int serve(const Config& config, const fs::path& self) {
+bool wait_for_file(const fs::path& file) {
+  while (access(file.c_str(), F_OK) != 0) {
+    if (wait_for_term(kFilePoll)) return false;
+  }
+  return true;
+}
+
+int serve(const Config& config, const fs::path& self, std::chrono::seconds patience) {
   umask(0022);  // what is handed out another user reads
-  Courier courier(config, self);
-  if (auto prepared = courier.prepare(); !prepared) {
+  const auto give_up = Clock::now() + patience;
+  std::optional<Courier> attempt;
+  for (;;) {
+    attempt.emplace(config, self);
+    const auto prepared = attempt->prepare();
+    if (prepared) break;
+    if (Clock::now() < give_up) {
+      if (wait_for_term(kRetrySoon)) return 0;
+      continue;
+    }
     log("error", prepared.error());
     Report report;
     report.error = prepared.error();
     write_report(config, report);
     return 1;
   }
+  Courier& courier = *attempt;
   std::string seen;
   std::string tried;
   auto stands_since = Clock::now();

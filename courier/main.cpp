@@ -23,6 +23,10 @@ int with_config(const std::string& file, const std::function<int(const Config&)>
   return command(*config);
 }
 
+// In a pod that was there before its session the relay begins at the same moment, and the gateway
+// may hear a moment later whose the pod is.
+constexpr std::chrono::seconds kWarmPatience{15};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -48,6 +52,12 @@ int main(int argc, char** argv) {
       add("serve", "fetch, write the bundle, push what the agent commits; until SIGTERM");
   CLI::App* checkout_command = add("checkout", "clone the bundle for the agent");
   CLI::App* ready_command = add("ready", "exit 0 once the bundle is there");
+  bool wait = false;
+  for (CLI::App* command : {serve_command, checkout_command}) {
+    command->add_flag(
+        "--wait", wait,
+        "where courier.json is not there yet, wait until it is; and for what it needs");
+  }
   CLI11_PARSE(app, argc, argv);
 
   sigset_t signals;
@@ -55,11 +65,17 @@ int main(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  if (wait && !wait_for_file(file)) return 0;
   return with_config(file, [&](const Config& config) {
     if (ready_command->parsed()) return fs::exists(config.bundle) ? 0 : 1;
     try {
-      if (checkout_command->parsed()) return checkout(config);
-      if (serve_command->parsed()) return serve(config, fs::read_symlink("/proc/self/exe"));
+      if (checkout_command->parsed()) {
+        if (wait && !wait_for_file(config.bundle)) return 0;
+        return checkout(config);
+      }
+      if (serve_command->parsed())
+        return serve(config, fs::read_symlink("/proc/self/exe"),
+                     wait ? kWarmPatience : std::chrono::seconds(0));
     } catch (const std::exception& error) {
       log("error", error.what());
       Report report;

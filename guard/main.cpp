@@ -6,8 +6,11 @@
 
 #include <CLI/CLI.hpp>
 
+#include "guard/await.h"
 #include "guard/install.h"
 #include "guard/kernel.h"
+#include "guard/policy.h"
+#include "guard/preflight.h"
 #include "guard/rounds.h"
 #include "guard/run.h"
 #include "guard/tail.h"
@@ -47,11 +50,32 @@ int check(bool json) {
   return missing(kernel).empty() ? 0 : kExitKernel;
 }
 
-int install_into(const std::string& folder) {
-  const auto installed = install(folder);
-  if (!installed) {
-    std::fprintf(stderr, "palisade-guard: %s\n", installed.error().c_str());
-    return kExitInternal;
+struct InstallOptions {
+  std::string folder;
+  std::string policy;  // "": nothing is tried
+};
+
+int failed(int code, const std::string& message) {
+  std::fprintf(stderr, "palisade-guard: %s\n", message.c_str());
+  return code;
+}
+
+int install_into(const InstallOptions& options) {
+  if (!options.policy.empty()) {
+    const auto text = read_text(options.policy);
+    if (!text) {
+      return failed(kExitPolicy, text.error());
+    }
+    const auto policy = read_policy(*text);
+    if (!policy) {
+      return failed(kExitPolicy, options.policy + ": " + policy.error());
+    }
+    if (const auto closed = preflight(policy->preflight); !closed) {
+      return failed(kExitPreflight, closed.error());
+    }
+  }
+  if (const auto done = install(options.folder); !done) {
+    return failed(kExitInternal, done.error());
   }
   return 0;
 }
@@ -71,13 +95,19 @@ int main(int argc, char** argv) {
       ->add_option("--termination-log", options.termination_log,
                    "Where the session's summary is written when it ends; \"\" for nowhere")
       ->capture_default_str();
-  run_command->add_option("command", options.command, "The program and its arguments, behind --")
-      ->required();
+  auto* words = run_command->add_option("command", options.command,
+                                        "The program and its arguments, behind --");
+  auto* command_file = run_command->add_option(
+      "--command-file", options.command_file,
+      "Instead of a command: a file with a JSON list of words, which is waited for");
+  words->excludes(command_file);
 
-  std::string folder;
+  InstallOptions installed;
   auto* install_command =
       app.add_subcommand("install", "Copy guard into a folder, as an init container does");
-  install_command->add_option("folder", folder, "A folder that exists")->required();
+  install_command->add_option("folder", installed.folder, "A folder that exists")->required();
+  install_command->add_option("--preflight", installed.policy,
+                              "Before that, prove that what this policy says is unreachable is so");
 
   TailOptions record;
   auto* tail_command = app.add_subcommand("tail", "Print the record as it grows, until SIGTERM");
@@ -113,6 +143,9 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kExitInternal;
   }
   if (run_command->parsed()) {
+    if (options.command.empty() && options.command_file.empty()) {
+      return failed(kExitInternal, "run: needs a command behind --, or --command-file");
+    }
     return run(options);
   }
   if (rounds_command->parsed()) {
@@ -127,7 +160,7 @@ int main(int argc, char** argv) {
     return feedback_code(std::vector<std::string>(argv, argv + argc));
   }
   if (install_command->parsed()) {
-    return install_into(folder);
+    return install_into(installed);
   }
   if (tail_command->parsed()) {
     return tail(record);

@@ -15,12 +15,12 @@
 #include <string_view>
 #include <utility>
 
-#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "guard/await.h"
 #include "guard/digest.h"
 #include "guard/filter.h"
 #include "guard/kernel.h"
@@ -44,8 +44,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kPolicyMost = 1 << 20;
 constexpr auto kDrain = 5'000ms;
+// What a claim brings is there once the checkout is; a kubelet writes volumes one after the other.
+constexpr auto kCommandPatience = 120s;
 
 struct Failure {
   int code = kExitInternal;
@@ -92,6 +93,7 @@ struct Start {
   explicit Start(const RunOptions& all) : options(all) {}
 
   const RunOptions& options;
+  std::vector<std::string> command = options.command;
   Policy policy;
   std::optional<Programs> programs;
   std::unique_ptr<FileRecorder> recorder;
@@ -111,33 +113,26 @@ struct Start {
   pid_t agent = 0;
 };
 
+Outcome await_command(Start& start) {
+  if (start.options.command_file.empty()) {
+    return {};
+  }
+  auto command = await_words(start.options.command_file, kCommandPatience);
+  if (!command) {
+    return Failure{kExitPolicy, "policy", command.error()};
+  }
+  start.command = std::move(*command);
+  return {};
+}
+
 Outcome read_policy_file(Start& start) {
-  const auto wrong = [&](const std::string& what) {
-    return Failure{kExitPolicy, "policy", start.options.policy + ": " + what};
-  };
-  const Fd file(open(start.options.policy.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file) {
-    return wrong(std::string("cannot be opened: ") + std::strerror(errno));
+  const auto bytes = read_text(start.options.policy);
+  if (!bytes) {
+    return Failure{kExitPolicy, "policy", bytes.error()};
   }
-  std::string bytes(kPolicyMost + 1, '\0');
-  std::size_t length = 0;
-  while (length < bytes.size()) {
-    const auto read = ::read(file.get(), bytes.data() + length, bytes.size() - length);
-    if (read < 0 && errno == EINTR) {
-      continue;
-    }
-    if (read < 0) {
-      return wrong(std::string("cannot be read: ") + std::strerror(errno));
-    }
-    if (read == 0) {
-      break;
-    }
-    length += static_cast<std::size_t>(read);
-  }
-  bytes.resize(length);
-  auto policy = read_policy(bytes);
+  auto policy = read_policy(*bytes);
   if (!policy) {
-    return wrong(policy.error());
+    return Failure{kExitPolicy, "policy", start.options.policy + ": " + policy.error()};
   }
   start.policy = std::move(*policy);
   return {};
@@ -154,7 +149,7 @@ Outcome open_record(Start& start) {
 
 Outcome resolve_programs(Start& start) {
   const char* search = std::getenv("PATH");
-  auto programs = find_programs(start.policy, start.options.command,
+  auto programs = find_programs(start.policy, start.command,
                                 search != nullptr ? search : "/usr/local/bin:/usr/bin:/bin");
   if (!programs) {
     const auto& error = programs.error();
@@ -167,7 +162,7 @@ Outcome resolve_programs(Start& start) {
 
 // Where the agent is started by `palisade-guard rounds`: it, and what it starts, is known then.
 Outcome look_for_rounds(Start& start) {
-  const auto& command = start.options.command;
+  const auto& command = start.command;
   struct stat own {};
   struct stat program {};
   const auto path = resolved(start.programs->agent);
@@ -217,7 +212,7 @@ Outcome check_kernel(Start& start) {
 }
 
 Outcome record_start(Start& start) {
-  SessionStarted event{start.options.command, start.degraded, start.policy.mode == Mode::kEnforce};
+  SessionStarted event{start.command, start.degraded, start.policy.mode == Mode::kEnforce};
   if (!start.recorder->put(event)) {
     return Failure{kExitRecord, "record", start.recorder->trouble()};
   }
@@ -276,7 +271,7 @@ Outcome make_parts(Start& start) {
   auto& recorder = record_of(start);
   start.session = std::make_unique<Session>(start.policy.limits, recorder);
   if (start.rounds) {
-    start.session->loop(looped_program(start.options.command));
+    start.session->loop(looped_program(start.command));
   }
   auto* session = start.session.get();
   TerminalOptions streams;
@@ -318,7 +313,7 @@ Outcome make_parts(Start& start) {
 Outcome start_agent(Start& start) {
   Launch agent;
   agent.program = start.programs->agent;
-  agent.arguments = start.options.command;
+  agent.arguments = start.command;
   for (char** variable = environ; *variable != nullptr; ++variable) {
     agent.environment.emplace_back(*variable);
   }
@@ -401,9 +396,9 @@ int attend(Start& start) {
 
 int run(const RunOptions& options) {
   Start start(options);
-  constexpr std::array kActions{read_policy_file, open_record,  check_kernel, resolve_programs,
-                                look_for_rounds,  record_start, try_network,  prepare_confinement,
-                                harden_guard,     make_parts,   start_agent};
+  constexpr std::array kActions{await_command,       read_policy_file, open_record,  check_kernel,
+                                resolve_programs,    look_for_rounds,  record_start, try_network,
+                                prepare_confinement, harden_guard,     make_parts,   start_agent};
   try {
     Session::block_signals();
     for (const auto& action : kActions) {

@@ -15,6 +15,7 @@
 
 #include "json_access.h"
 #include "metrics.h"
+#include "pools/worker.h"
 
 namespace palisade::op {
 
@@ -27,8 +28,6 @@ constexpr auto kLongestLook = std::chrono::minutes(15);
 // Of those that wait for a turn, so many are looked at when one may have come free; the others see
 // their new place when they are looked at anyway.
 constexpr std::size_t kWoken = 16;
-// Of the workspaces' cache.
-constexpr const char* kByNamespace = "namespace";
 // Of several namespaces one may not be known yet, or not be open to us: its workspaces wait.
 constexpr auto kUntilKnown = std::chrono::milliseconds(500);
 
@@ -44,12 +43,6 @@ std::string owner_key(const Json& object) {
   if (const std::string name = text_at(child(metadata, "labels"), kWorkspaceLabel); !name.empty())
     return kube::object_key(text_at(metadata, "namespace"), name);
   return {};
-}
-
-// What caches keep: who last wrote which field is most of an object, and asked by nobody.
-Json without_managers(Json object) {
-  object["metadata"].erase("managedFields");
-  return object;
 }
 
 // Of a pod nobody asks how its containers are set up once it has been made, but what they run and
@@ -85,6 +78,7 @@ struct Controller::Impl {
   std::unique_ptr<kube::Reflector> workspaces_watch, pods, service_accounts, config_maps,
       network_policies, claims, namespaces, policies;
   std::unique_ptr<Reconciler> reconciler;
+  std::unique_ptr<PoolWorker> pool_worker;
   std::unique_ptr<kube::EventRecorder> events;
   std::unique_ptr<tokens::Keeper> keeper;
   Turns turns{
@@ -111,11 +105,8 @@ struct Controller::Impl {
     watching.namespaces = options.namespaces;
     if (owned) watching.label_selector = std::string(kManagedByLabel) + "=" + kManagedBy;
     watching.transform = resource == kube::resources::kPods ? lean_pod : without_managers;
-    if (resource == workspaces()) {
-      watching.indexes[kByNamespace] = [](const Json& object) {
-        return std::vector{text_at(child(object, "metadata"), "namespace")};
-      };
-    }
+    if (resource == workspaces()) watching.indexes[kByNamespace] = namespace_index;
+    if (owned) watching.indexes[kByPool] = pool_index;
     const auto enqueue = [this, owned](const kube::ObjectPtr& object) {
       const std::string key = owned ? owner_key(*object) : kube::object_key(*object);
       // The first list is no change.
@@ -124,6 +115,7 @@ struct Controller::Impl {
     };
     kube::EventHandler handler;
     handler.on_add = [this, resource, enqueue](const kube::ObjectPtr& object) {
+      if (resource == kube::resources::kPods) pool_worker->touched(*object);
       if (reconciler->noticed(resource, nullptr, object)) enqueue(object);
     };
     handler.on_update = [this, resource, enqueue](const kube::ObjectPtr& before,
@@ -131,10 +123,13 @@ struct Controller::Impl {
       if (resource == workspaces() && peer_of(*before, false) != peer_of(*after, false))
         wake(kube::split_key(kube::object_key(*after)).first);
       measured(resource, before, after);
+      // One that was taken is no longer the pool's.
+      if (resource == kube::resources::kPods) pool_worker->touched(*before);
       if (reconciler->noticed(resource, before, after)) enqueue(after);
     };
     handler.on_delete = [this, resource, enqueue](const kube::ObjectPtr& object) {
       measured(resource, object, nullptr);
+      if (resource == kube::resources::kPods) pool_worker->touched(*object);
       if (reconciler->noticed(resource, object, nullptr)) enqueue(object);
       if (resource == workspaces() || resource == kube::resources::kPods)
         wake(kube::split_key(kube::object_key(*object)).first);
@@ -148,7 +143,7 @@ struct Controller::Impl {
     const auto listed = workspaces_watch->cache().by_index(kByNamespace, ns);
     for (const kube::ObjectPtr& cached : listed) {
       const std::string name = kube::split_key(kube::object_key(*cached)).second;
-      const std::string pod = agent_object(name);
+      const std::string pod = pod_name_of(*cached);
       out.push_back(peer_of(
           *known->newest(workspaces(), ns, name, cached),
           known->newest(kube::resources::kPods, ns, pod, pods->cache().get(ns, pod)) != nullptr));
@@ -201,8 +196,12 @@ struct Controller::Impl {
 
   std::unique_ptr<kube::Reflector> watch_policies() {
     kube::EventHandler handler;
-    handler.on_add = [this](const kube::ObjectPtr&) { enqueue_all(""); };
-    handler.on_update = [this](const kube::ObjectPtr&, const kube::ObjectPtr&) { enqueue_all(""); };
+    handler.on_add = [this](const kube::ObjectPtr&) {
+      enqueue_all("");
+      pool_worker->look_at_all();
+    };
+    handler.on_update = [add = handler.on_add](const kube::ObjectPtr&,
+                                               const kube::ObjectPtr& after) { add(after); };
     handler.on_delete = handler.on_add;
     return std::make_unique<kube::Reflector>(client, agent_policies(), kube::ReflectorOptions{},
                                              std::move(handler));
@@ -220,6 +219,12 @@ struct Controller::Impl {
   [[nodiscard]] std::vector<kube::Reflector*> watches() const {
     return {workspaces_watch.get(), pods.get(),   service_accounts.get(), config_maps.get(),
             network_policies.get(), claims.get(), namespaces.get(),       policies.get()};
+  }
+
+  [[nodiscard]] std::vector<kube::Reflector*> all_watches() const {
+    std::vector<kube::Reflector*> out = watches();
+    std::ranges::copy(pool_worker->watches(), std::back_inserter(out));
+    return out;
   }
 
   void work(const std::stop_token& stop) {
@@ -300,6 +305,7 @@ struct Controller::Impl {
       seen.memory = keeper->recall(key, text_at(child(seen.workspace, "metadata"), "uid"));
       seen.process = keeper->process();
       if (!peer_of(seen.workspace, false).active) turns.give_back(key);
+      if (!seen.pod && !seen.warm_pod) seen.offer = pool_worker->offer(seen.workspace);
     };
     out.turn = [this](Observed& seen, const std::string& key, const std::stop_token& stop) {
       if (const auto limit = running_limit(seen)) seen.turn = turns.ask(key, limit->most, stop);
@@ -310,13 +316,17 @@ struct Controller::Impl {
       if (plan.gives_turn_back && turns.give_back(key)) wake(kube::split_key(key).first);
     };
     out.tell = [this](const Json& workspace, const std::vector<PlannedEvent>& told) {
-      for (const PlannedEvent& event : told) {
-        events->record(workspace,
-                       event.warning ? kube::EventType::kWarning : kube::EventType::kNormal,
-                       event.reason, "Reconcile", event.note);
-      }
+      tell(workspace, told);
     };
     return out;
+  }
+
+  void tell(const Json& regarding, const std::vector<PlannedEvent>& told) {
+    for (const PlannedEvent& event : told) {
+      events->record(regarding,
+                     event.warning ? kube::EventType::kWarning : kube::EventType::kNormal,
+                     event.reason, "Reconcile", event.note);
+    }
   }
 
   // Counts what becomes of workspaces, whoever is to look at them.
@@ -349,6 +359,12 @@ Controller::Controller(std::shared_ptr<const kube::Client> client, ControllerOpt
   auto gatherer = std::make_shared<Gatherer>(impl.client, caches, impl.options.gateways,
                                              impl.options.config.defaults.gateway,
                                              impl.options.resolver, impl.known);
+  impl.pool_worker = std::make_unique<PoolWorker>(
+      impl.client, gatherer, impl.known, caches, impl.options,
+      [&impl](const std::string& ns) { return impl.knows(ns); },
+      Pools::Hooks{[&impl](const Json& pool, const std::vector<PlannedEvent>& told) {
+        impl.tell(pool, told);
+      }});
   impl.reconciler =
       std::make_unique<Reconciler>(impl.client, std::move(gatherer), impl.known,
                                    impl.options.config, impl.options.now, impl.hooks());
@@ -361,6 +377,7 @@ Controller::~Controller() {
 void Controller::watch() {
   for (kube::Reflector* reflector : impl_->watches())
     reflector->start();
+  impl_->pool_worker->watch();
 }
 
 void Controller::lead() {
@@ -389,6 +406,7 @@ void Controller::lead() {
   for (int i = 0; i < std::max(1, impl.options.workers); ++i) {
     impl.workers.emplace_back([&impl](const std::stop_token& stop) { impl.work(stop); });
   }
+  impl.pool_worker->lead();
 }
 
 void Controller::stop() {
@@ -398,12 +416,14 @@ void Controller::stop() {
     impl.stopped = true;
   }
   impl.queue.shut_down();
+  impl.pool_worker->stop_working();
   for (std::jthread& worker : impl.workers)
     worker.request_stop();
   if (impl.keeper) impl.keeper->stop();  // a worker may still hand it jobs, which nobody does
   impl.workers.clear();                  // joins
   for (kube::Reflector* reflector : impl.watches())
     reflector->stop();
+  impl.pool_worker->stop_watching();
   impl.events.reset();
 }
 
@@ -444,7 +464,7 @@ std::string Controller::debug() const {
         {{"key", entry.key}, {"dueInMs", entry.due.count()}, {"failures", entry.failures}});
   }
   Json watches = Json::array();
-  for (const kube::Reflector* reflector : impl_->watches()) {
+  for (const kube::Reflector* reflector : impl_->all_watches()) {
     watches.push_back({{"resource", reflector->resource().plural},
                        {"objects", reflector->cache().size()},
                        {"synced", reflector->has_synced()},

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <operator/executor.h>
+#include <operator/pool.h>
 
 #include "compare.h"
 
@@ -16,6 +17,17 @@ void look_anew(const kube::Client& client, const kube::Resource& resource, const
   if (resource == workspaces()) known.forget_secrets(kube::object_key(ns, name));
   auto live = client.get(resource, ns, name, stop);
   if (live) known.learn(resource, std::make_shared<const Json>(std::move(*live)));
+}
+
+// What plans are about.
+struct Subject {
+  const kube::Resource& resource;
+  const char* finalizer;
+};
+
+Subject subject_of(const Json& object) {
+  return object.value("kind", "") == kPoolApiKind ? Subject{pools(), kPoolFinalizer}
+                                                  : Subject{workspaces(), kFinalizer};
 }
 
 class Executor {
@@ -50,10 +62,11 @@ class Executor {
         change["metadata"]["uid"] = action.uid;
         return patch(*action.resource, ns, action.name, change);
       }
-      case ActionKind::kFence: {
+      case ActionKind::kFence:
+      case ActionKind::kTake: {
         Json change = action.object;
         change["metadata"]["uid"] = action.uid;
-        change["metadata"]["resourceVersion"] = action.version;
+        if (!action.version.empty()) change["metadata"]["resourceVersion"] = action.version;
         return patch(*action.resource, ns, action.name, change);
       }
       case ActionKind::kCreatePod:
@@ -65,9 +78,12 @@ class Executor {
       case ActionKind::kDelete: {
         kube::DeleteOptions options;
         options.uid = action.uid;
+        options.resource_version = action.version;
         options.propagation = "Background";
         auto gone = client_.remove(*action.resource, ns, action.name, options, stop_);
         forget(*action.resource, ns, action.name);
+        if (!gone && gone.error().is_conflict() && *action.resource != kube::resources::kSecrets)
+          look_anew(client_, *action.resource, ns, action.name, known_, stop_);
         if (gone) known_.ending(*action.resource, ns, action.name, action.uid);
         if (!gone && !gone.error().is_not_found()) return gone;
         return {};
@@ -87,10 +103,11 @@ class Executor {
   kube::Result<void> set_finalizer(bool wanted) {
     const Json& metadata = workspace_["metadata"];
     Json finalizers = metadata.value("finalizers", Json::array());
-    const auto ours = std::ranges::find(finalizers, Json(kFinalizer));
+    const Subject subject = subject_of(workspace_);
+    const auto ours = std::ranges::find(finalizers, Json(subject.finalizer));
     if (wanted == (ours != finalizers.end())) return {};
     if (wanted) {
-      finalizers.push_back(kFinalizer);
+      finalizers.push_back(subject.finalizer);
     } else {
       finalizers.erase(ours);
     }
@@ -98,7 +115,7 @@ class Executor {
                        {{"uid", metadata["uid"]},
                         {"resourceVersion", metadata["resourceVersion"]},
                         {"finalizers", finalizers}}}};
-    auto done = patch(workspaces(), ns_, metadata["name"], change);
+    auto done = patch(subject.resource, ns_, metadata["name"], change);
     if (!done && done.error().is_not_found() && !wanted) return {};
     return done;
   }
@@ -154,28 +171,43 @@ class Executor {
 
 }  // namespace
 
+const char* action_name(ActionKind kind) {
+  static constexpr const char* kNames[] = {"add finalizer",
+                                           "remove finalizer",
+                                           "apply",
+                                           "strip foreign fields of",
+                                           "fence",
+                                           "create",
+                                           "lift the gate of",
+                                           "delete",
+                                           "status",
+                                           "take"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
 kube::Result<kube::ObjectPtr> write_status(const kube::Client& client, const Json& workspace,
                                            const Json& status, Known& known,
                                            const std::stop_token& stop) {
   const std::string ns = workspace["metadata"]["namespace"];
   const std::string name = workspace["metadata"]["name"];
+  const kube::Resource& resource = subject_of(workspace).resource;
   Json object{
       {"apiVersion", kApiVersion},
-      {"kind", kKind},
+      {"kind", resource.kind},
       {"metadata", {{"name", name}, {"namespace", ns}, {"uid", workspace["metadata"]["uid"]}}},
       {"status", status}};
   if (const std::string seen = version_of(workspace); !seen.empty())
     object["metadata"]["resourceVersion"] = seen;
   auto written =
-      client.apply(workspaces(), ns, name, object, {kFieldManager, true, "status", false}, stop);
+      client.apply(resource, ns, name, object, {kFieldManager, true, "status", false}, stop);
   if (!written) {
-    if (!written.error().is_retriable()) known.forget(workspaces(), ns, name);
-    if (written.error().is_conflict()) look_anew(client, workspaces(), ns, name, known, stop);
+    if (!written.error().is_retriable()) known.forget(resource, ns, name);
+    if (written.error().is_conflict()) look_anew(client, resource, ns, name, known, stop);
     if (written.error().is_not_found()) return kube::ObjectPtr();
     return std::unexpected(std::move(written.error()));
   }
   auto out = std::make_shared<const Json>(std::move(*written));
-  known.wrote(workspaces(), out);
+  known.wrote(resource, out);
   return out;
 }
 

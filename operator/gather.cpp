@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -32,6 +33,14 @@ std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == std::string::npos) return {};
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+bool is_a_pools(const Json& object) {
+  const Json owners = object["metadata"].value("ownerReferences", Json::array());
+  return std::ranges::any_of(owners, [](const Json& owner) {
+    return owner.value("kind", "") == kPoolApiKind &&
+           owner.value("apiVersion", "").starts_with("palisade.dev/");
+  });
 }
 
 // The TCP ports of a Service's spec or of an EndpointSlice.
@@ -171,6 +180,7 @@ kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key
   const auto [ns, name] = kube::split_key(key);
   Workspace named;
   named.name = name;
+  named.warm_pod = warm_pod_of(seen.workspace);
   const Json& metadata = seen.workspace["metadata"];
   named.uid = metadata.value("uid", "");
   const std::string objects = named.agent_object();
@@ -199,7 +209,9 @@ kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key
   };
   auto done = find(kServiceAccounts, caches_.service_accounts, certain, seen.service_account);
   if (done) done = find(kConfigMaps, caches_.config_maps, certain, seen.config_map);
-  if (done) done = find(kNetworkPolicies, caches_.network_policies, certain, seen.network_policy);
+  if (done)
+    done = find_named(kNetworkPolicies, caches_.network_policies, named.network_policy(), certain,
+                      seen.network_policy);
   // A pod that the cache does not know yet may stand behind any of them.
   const bool begun = seen.service_account || seen.config_map || seen.network_policy;
   if (done) done = find(kPods, caches_.pods, certain || begun, seen.pod);
@@ -210,8 +222,15 @@ kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key
   if (!done) return done;
   // Until the gate is lifted the policy is read from the API server itself: what is known may be of
   // a moment ago.
-  if (seen.pod && (*seen.pod)["spec"].contains("schedulingGates")) {
-    auto policy = read(kNetworkPolicies, ns, objects, stop);
+  if (named.warm_pod) {
+    for (const auto& [held, warm] : {std::pair{&seen.pod, &seen.warm_pod},
+                                     std::pair{&seen.service_account, &seen.warm_account},
+                                     std::pair{&seen.config_map, &seen.warm_config}}) {
+      if (*held && is_a_pools(**held)) *warm = std::exchange(*held, nullptr);
+    }
+  }
+  if (seen.warm_pod || (seen.pod && (*seen.pod)["spec"].contains("schedulingGates"))) {
+    auto policy = read(kNetworkPolicies, ns, named.network_policy(), stop);
     if (!policy) return std::unexpected(std::move(policy.error()));
     seen.network_policy = std::move(*policy);
   }

@@ -28,7 +28,8 @@ bool answered(const Plan& plan) {
   return std::ranges::all_of(plan.actions, [](const Action& action) {
     return action.kind == ActionKind::kAddFinalizer || action.kind == ActionKind::kApply ||
            action.kind == ActionKind::kStrip || action.kind == ActionKind::kFence ||
-           action.kind == ActionKind::kCreatePod || action.kind == ActionKind::kLiftGate;
+           action.kind == ActionKind::kCreatePod || action.kind == ActionKind::kLiftGate ||
+           action.kind == ActionKind::kTake;
   });
 }
 
@@ -39,28 +40,31 @@ kube::ObjectPtr with_status(const Json& workspace, const Json& status) {
   return std::make_shared<const Json>(std::move(out));
 }
 
+bool takes_pod(const Plan& plan) {
+  return std::ranges::any_of(plan.actions, [](const Action& action) {
+    return action.kind == ActionKind::kTake && *action.resource == kube::resources::kPods &&
+           !action.version.empty();
+  });
+}
+
 bool ends_pod(const Plan& plan) {
   return std::ranges::any_of(plan.actions, [](const Action& action) {
     return action.kind == ActionKind::kDelete && *action.resource == kube::resources::kPods;
   });
 }
 
-// A pod is to be made for a workspace of which a cache alone has told: it may have ended, or lost
-// another pod, since. The finalizer is written with the version that was looked at.
+// A pod is to be made, or taken, for a workspace of which a cache alone has told: it may have
+// ended, or lost another pod, since. The finalizer is written with the version that was looked at.
 bool makes_pod_unheard(const Plan& plan, const Json& workspace, Known& known) {
   const auto has = [&plan](ActionKind kind) {
     return std::ranges::any_of(plan.actions, [kind](const Action& a) { return a.kind == kind; });
   };
-  return has(ActionKind::kCreatePod) && !has(ActionKind::kAddFinalizer) &&
+  return (has(ActionKind::kCreatePod) || takes_pod(plan)) && !has(ActionKind::kAddFinalizer) &&
          !known.is_answer(workspaces(), workspace);
 }
 
 void log(const std::string& key, const Action& action) {
-  static constexpr const char* kNames[] = {
-      "add finalizer",    "remove finalizer", "apply", "strip foreign fields of", "fence", "create",
-      "lift the gate of", "delete",           "status"};
-  spdlog::info("{}: {} {} {}", key, kNames[static_cast<std::size_t>(action.kind)],
-               action.resource->kind, action.name);
+  spdlog::info("{}: {} {} {}", key, action_name(action.kind), action.resource->kind, action.name);
 }
 
 }  // namespace
@@ -173,7 +177,9 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
 bool Reconciler::tell_first(Look& look, const Plan& plan, const std::stop_token& stop) {
   const bool unheard = makes_pod_unheard(plan, *look.workspace, *known_);
   const bool ends = look.status && ends_pod(plan);
-  if (!unheard && !ends) return true;
+  // Which pod is taken stands in the status before it is.
+  const bool takes = look.status && takes_pod(plan);
+  if (!unheard && !ends && !takes) return true;
   if (look.status) {
     const auto written = write(look, stop);
     if (!written) {

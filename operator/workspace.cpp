@@ -313,6 +313,29 @@ bool is_safe_ref_name(const std::string& name) {
   return !name.ends_with('/') && !name.ends_with('.') && !name.ends_with(".lock");
 }
 
+std::optional<WarmPod> warm_pod_of(const Json& workspace) {
+  const Json status = workspace.is_object() ? workspace.value("status", Json::object()) : Json();
+  const Json given = status.is_object() ? status.value("warmPod", Json()) : Json();
+  if (!given.is_object()) return std::nullopt;
+  WarmPod out;
+  for (const auto& [key, into] : {std::pair("name", &out.name), std::pair("uid", &out.uid),
+                                  std::pair("pool", &out.pool), std::pair("since", &out.since)}) {
+    const Json value = given.value(key, Json());
+    if (!value.is_string() || value == "") return std::nullopt;
+    *into = value.get<std::string>();
+  }
+  const Json lifetime = given.value("lifetimeSeconds", Json());
+  if (!lifetime.is_number_integer() || lifetime <= 0) return std::nullopt;
+  out.lifetime = Seconds(lifetime.get<std::int64_t>());
+  return out;
+}
+
+std::string pod_name_of(const Json& workspace) {
+  if (const auto warm = warm_pod_of(workspace)) return warm->name;
+  const Json metadata = workspace.value("metadata", Json::object());
+  return agent_object(metadata.value("name", ""));
+}
+
 std::expected<Workspace, std::string> parse_workspace(const Json& object) {
   Workspace w;
   try {
@@ -336,6 +359,9 @@ std::expected<Workspace, std::string> parse_workspace(const Json& object) {
           "spec.templateRef: the template was not filled in; have an administrator see that "
           "Palisade's webhook is in place, and make the workspace anew");
     }
+    w.template_name =
+        text(member(spec, "spec", "templateRef"), "spec.templateRef", "name", w.template_name);
+    w.warm_pod = warm_pod_of(object);
     const Json& agent = member(spec, "spec", "agent");
     w.image = text(agent, "spec.agent", "image");
     w.model = text(agent, "spec.agent", "model", w.model);

@@ -32,7 +32,8 @@ constexpr std::array<std::string_view, 7> kCommandLines{"command",
                                                         "lifecycle.?postStart.?exec.?command",
                                                         "lifecycle.?preStop.?exec.?command"};
 
-constexpr std::array<std::string_view, 2> kMarks{"palisade.dev/agent", "palisade.dev/workspace"};
+constexpr std::array<std::string_view, 3> kMarks{"palisade.dev/agent", "palisade.dev/workspace",
+                                                 "palisade.dev/pool"};
 
 std::string command_lines(std::string_view separator) {
   std::string out;

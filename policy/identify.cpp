@@ -362,6 +362,7 @@ std::string_view label_reason(const Node& metadata) {
     if (equals_folded(key, "palisade.dev/workspace")) {
       return "the label palisade.dev/workspace is set";
     }
+    if (equals_folded(key, "palisade.dev/pool")) return "the label palisade.dev/pool is set";
   }
   return {};
 }

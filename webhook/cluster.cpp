@@ -70,9 +70,10 @@ void set_owner(const Json& pod, AgentPod& out) {
   if (!pod.contains(at) || !pod[at].is_array()) return;
   const Json& owners = pod[at];
   for (const Json& owner : owners) {
-    if (text_of(owner, "/kind") == "AgentWorkspace" &&
+    const std::string kind = text_of(owner, "/kind");
+    if ((kind == "AgentWorkspace" || kind == "AgentWorkspacePool") &&
         text_of(owner, "/apiVersion").starts_with("palisade.dev/")) {
-      out.workspace = text_of(owner, "/name");
+      (kind == "AgentWorkspace" ? out.workspace : out.pool) = text_of(owner, "/name");
       out.workspace_uid = text_of(owner, "/uid");
       return;
     }

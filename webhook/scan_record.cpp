@@ -34,11 +34,12 @@ void owners(const Json& metadata, AgentPod& pod) {
   const Json& list = member(metadata, "ownerReferences");
   if (!list.is_array()) return;
   for (const Json& owner : list) {
-    if (text_at(owner, "kind") != "AgentWorkspace" ||
+    const std::string kind = text_at(owner, "kind");
+    if ((kind != "AgentWorkspace" && kind != "AgentWorkspacePool") ||
         !text_at(owner, "apiVersion").starts_with("palisade.dev/")) {
       continue;
     }
-    pod.workspace = text_at(owner, "name");
+    (kind == "AgentWorkspace" ? pod.workspace : pod.pool) = text_at(owner, "name");
     pod.workspace_uid = text_at(owner, "uid");
     return;
   }
@@ -139,6 +140,7 @@ Json pack(const ScanRecord& record) {
   add("reason", record.pod.reason);
   add("workspace", record.pod.workspace);
   add("workspaceUid", record.pod.workspace_uid);
+  add("pool", record.pod.pool);
   add("unreadable", record.unreadable);
   if (record.ended) out["ended"] = true;
   if (record.basis == 0) return out;
@@ -157,6 +159,7 @@ ScanRecord unpack(const Json& packed) {
   out.pod.reason = text_at(packed, "reason");
   out.pod.workspace = text_at(packed, "workspace");
   out.pod.workspace_uid = text_at(packed, "workspaceUid");
+  out.pod.pool = text_at(packed, "pool");
   out.unreadable = text_at(packed, "unreadable");
   out.ended = packed.contains("ended");
   if (!packed.contains("basis")) return out;

@@ -60,8 +60,9 @@ bool same_but_version(const Json& a, const Json& b) {
   return true;
 }
 
-// The name of the NetworkPolicy that the operator writes for a workspace.
+// The name of the NetworkPolicy that the operator writes for a workspace, or for a pool.
 std::string own_policy(const AgentPod& pod) {
+  if (!pod.pool.empty()) return pod.pool + std::string(kPoolSuffix);
   return pod.workspace.empty() ? std::string() : pod.workspace + std::string(kAgentSuffix);
 }
 

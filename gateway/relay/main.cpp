@@ -6,6 +6,7 @@
 #include <gateway/relay/relay.h>
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -38,6 +39,20 @@ relay.json:
 
 Exit codes: 0 done, 1 failed (`ready`: not yet), 2 relay.json or the command line is wrong.)";
 
+// The pod may be there before its session (a pool's). False: SIGTERM came first.
+bool wait_for_file(const std::string& file) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  while (::access(file.c_str(), F_OK) != 0) {
+    constexpr timespec kPoll{0, 50'000'000};
+    if (const int got = ::sigtimedwait(&signals, nullptr, &kPoll); got == SIGTERM || got == SIGINT)
+      return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -51,13 +66,16 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", PALISADE_VERSION);
   app.require_subcommand(1);
   std::string file = "/etc/palisade/relay.json";
+  bool wait = false;
   std::function<int(const Config&)> command;
   const auto add = [&](const char* name, const char* help, int (*run)(const Config&)) {
     CLI::App* sub = app.add_subcommand(name, help);
     sub->add_option("--config", file, "the session's relay.json")->capture_default_str();
     sub->callback([&command, run] { command = run; });
+    return sub;
   };
-  add("serve", "listen and pass on, until SIGTERM; then what is in flight has 30 seconds", serve);
+  add("serve", "listen and pass on, until SIGTERM; then what is in flight has 30 seconds", serve)
+      ->add_flag("--wait", wait, "where relay.json is not there yet, wait until it is");
   add("ready", "exit 0 once all routes listen", ready);
   add("status", "print one JSON line: requests, failures, bytes and idle time", status);
   try {
@@ -71,6 +89,7 @@ int main(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  if (wait && !wait_for_file(file)) return 0;
   const auto config = load_config(file);
   if (!config) {
     std::cerr << "palisade-relay: " << config.error() << "\n";

@@ -54,6 +54,16 @@ std::optional<Owner> owner_of(const Json& pod) {
   return out;
 }
 
+// Whether it is nobody's yet: a workspace may take it at any moment.
+bool waits_in_pool(const Json& pod) {
+  const Json::json_pointer at("/metadata/ownerReferences");
+  return pod.contains(at) && pod[at].is_array() &&
+         std::ranges::any_of(pod[at], [](const Json& one) {
+           return text_at(one, "/kind") == "AgentWorkspacePool" &&
+                  text_at(one, "/apiVersion").starts_with("palisade.dev/");
+         });
+}
+
 using Namespaces = std::vector<std::string>;
 
 kube::ReflectorOptions pods_only(const Namespaces& namespaces) {
@@ -319,7 +329,7 @@ void Directory::set_settings(policy::Settings settings) {
 
 bool Directory::knows_pod(const Proven& proven) const {
   const auto pod = impl_->pods.cache().get(proven.ns, proven.pod);
-  if (!pod || text_at(*pod, "/metadata/uid") != proven.pod_uid) return false;
+  if (!pod || text_at(*pod, "/metadata/uid") != proven.pod_uid || waits_in_pool(*pod)) return false;
   const auto owner = owner_of(*pod);
   return !owner || impl_->workspaces.cache().get(proven.ns, owner->name) != nullptr;
 }

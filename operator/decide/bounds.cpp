@@ -4,6 +4,7 @@
 #include <policy/permissions.h>
 
 #include "decide/decision.h"
+#include "judge.h"
 
 namespace palisade::op {
 
@@ -13,14 +14,14 @@ constexpr std::size_t kMaxExcess = 20;  // grants beyond the bound that a condit
 
 }  // namespace
 
-policy::Settings Decision::settings() const {
+policy::Settings bounds_of(const Config& config, const std::vector<policy::AgentPolicy>& policies) {
   std::vector<const policy::AgentPolicy*> selecting;
-  for (const policy::AgentPolicy& policy : *seen_.policies)
+  for (const policy::AgentPolicy& policy : policies)
     selecting.push_back(&policy);
-  return policy::tightened(config_.policy, selecting);
+  return policy::tightened(config.policy, selecting);
 }
 
-std::string Decision::judge(const Json& pod, const policy::Settings& bounds) {
+std::string judge_pod(const Json& pod, const policy::Settings& bounds) {
   simdjson::dom::parser parser;
   simdjson::dom::element parsed;
   const simdjson::padded_string text(pod.dump());

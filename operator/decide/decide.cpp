@@ -19,9 +19,11 @@ Plan Decision::make() {
   status_.set("branch", w_.branch);
   for (const char* field :
        {"podName", "startedAt", "expiresAt", "commits", "head", "finishedAt", "audit", "feedback",
-        "llm", "mergeRequest", kMadeWith, kPodUid, kLastLoss, kRestarts, "result"})
+        "llm", "mergeRequest", kMadeWith, kPodUid, kLastLoss, kRestarts, kWarmPod, "result"})
     status_.keep(field);
-  if (const std::string foreign = name_conflict(); !foreign.empty()) {
+  if (w_.warm_pod && seen_.pod && !owned_by(*seen_.pod, w_)) {
+    give_up_warm("another workspace took it");
+  } else if (const std::string foreign = name_conflict(); !foreign.empty()) {
     refuse("NameConflict", foreign, kLookAgain * 3);
   } else if (finished()) {
     rest();
@@ -37,7 +39,7 @@ Plan Decision::make() {
 std::vector<Child> Decision::children() const {
   using namespace kube::resources;
   return {{&kPods, w_.agent_object(), &seen_.pod},
-          {&kNetworkPolicies, w_.agent_object(), &seen_.network_policy},
+          {&kNetworkPolicies, w_.network_policy(), &seen_.network_policy},
           {&kSecrets, w_.git_secret(), &seen_.secret},
           {&kSecrets, w_.llm_secret(), &seen_.llm_secret},
           {&kSecrets, w_.gateway_secret(), &seen_.gateway_secret, gateway_ns()},

@@ -30,6 +30,7 @@ inline constexpr const char* kDeadlineSeconds = "deadlineSeconds";
 
 // status
 inline constexpr const char* kStartedAt = "startedAt";
+inline constexpr const char* kWarmPod = "warmPod";
 
 // status: the pod that the session was last seen in, and the one that it lost last.
 inline constexpr const char* kPodUid = "podUID";
@@ -94,9 +95,6 @@ class Decision {
   void keep_network(const Json& network);
 
   // bounds.cpp
-  [[nodiscard]] policy::Settings settings() const;
-  // policy/ on what is about to be written; the pod as the API server will see it.
-  [[nodiscard]] static std::string judge(const Json& pod, const policy::Settings& bounds);
   // What the agent could do, by what is about to be written, beyond what AgentPolicies allow it.
   [[nodiscard]] std::string excess_of(const Json& pod, const Json& network, const Json& config_map,
                                       const policy::Settings& bounds) const;
@@ -125,6 +123,23 @@ class Decision {
   // queue.cpp
   // Whether AgentPolicies let it run now; else it waits.
   [[nodiscard]] bool may_run();
+
+  // warm.cpp
+  // Whether there is a pod in a pool that will do, now.
+  [[nodiscard]] bool fits() const;
+  // The pod's activeDeadlineSeconds with the whole session in it; nullopt: it has not begun.
+  [[nodiscard]] std::optional<std::chrono::seconds> lifetime_in(const Json& pod) const;
+  // It is put down as the one to take.
+  void choose();
+  // Makes the pod that was chosen the workspace's own, or gives it up.
+  void take(const Json& pod, const Json& network);
+  // What goes with the pod once that is taken: its ServiceAccount, and its ConfigMap with all that
+  // the session is.
+  void take_rest(const Json& config_map);
+  // Whatever became of it, this workspace has it no longer.
+  void give_up_warm(const std::string& why);
+  // The kubelet is told to look at the ConfigMap at once, and again where it did not.
+  void deliver(const Json& pod, const Session& session);
 
   // volume.cpp
   // spec.storage: the claim as it should be. False: no pod can be made with it now.

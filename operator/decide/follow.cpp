@@ -51,7 +51,7 @@ void Decision::follow(const Json& wanted, const Json& network, const Session& se
   status_.set("podName", w_.agent_object());
   // The deadline counts from the first pod's start; suspending forgets it.
   std::string began = text_at(last_, kStartedAt);
-  if (began.empty()) began = session.started_at;
+  if (began.empty()) began = w_.warm_pod ? w_.warm_pod->since : session.started_at;
   if (const auto started = parse_time(began)) {
     status_.set(kStartedAt, began);
     status_.set("expiresAt", format_time(*started + w_.deadline));
@@ -99,6 +99,7 @@ void Decision::follow(const Json& wanted, const Json& network, const Session& se
   status_.condition("Ready", session.ready ? "True" : "False", session.reason, session.message,
                     session.reason == "Starting" || session.reason == "Pushing");
   look_again(plan_, session.courier_failing ? kLookAgain : kRefresh);
+  if (w_.warm_pod) deliver(wanted, session);
 }
 
 bool Decision::fenced() {
@@ -113,7 +114,7 @@ bool Decision::fenced() {
     const std::string version = version_of(**object);
     plan_.actions.push_back({ActionKind::kFence,
                              resource,
-                             w_.agent_object(),
+                             text_at(child(**object, "metadata"), "name"),
                              uid_of(**object),
                              {{"metadata", {{"annotations", {{kFencedAnnotation, version}}}}}},
                              {},

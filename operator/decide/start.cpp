@@ -7,6 +7,7 @@
 
 #include "compare.h"
 #include "decide/decision.h"
+#include "judge.h"
 #include "minted.h"
 
 namespace palisade::op {
@@ -71,7 +72,7 @@ void Decision::run() {
   const std::string token = seen_.token.value_or("");
   const Json pod = desired_pod(w_, set, *access, token);
   const Json network = desired_network_policy(w_, *access);
-  const policy::Settings bounds = settings();
+  const policy::Settings bounds = bounds_of(config_, *seen_.policies);
   // The webhook has said so already, unless the policy is newer: no token is minted for it.
   if (!policy::repository_allowed(w_.url, bounds)) {
     refuse("RepositoryNotAllowed",
@@ -80,7 +81,7 @@ void Decision::run() {
            kRefusedAgain);
     return;
   }
-  if (const std::string offence = judge(pod, bounds); !offence.empty()) {
+  if (const std::string offence = judge_pod(pod, bounds); !offence.empty()) {
     refuse("PolicyViolation", "the administrator's policy refuses this session: " + offence,
            kRefusedAgain);
     return;
@@ -102,11 +103,21 @@ void Decision::run() {
   tell_credentials(through_gateway);
 
   using namespace kube::resources;
-  repair(plan_, kServiceAccounts, seen_.service_account, desired_service_account(w_), nullptr);
+  const bool offered = !seen_.pod && !w_.warm_pod && fits();
+  if (!offered && (!w_.warm_pod || (seen_.pod && !seen_.warm_account)))
+    repair(plan_, kServiceAccounts, seen_.service_account, desired_service_account(w_), nullptr);
   keep_secrets(*access, token);
   if (!keep_volume()) return;
   if (!seen_.pod) {
     if (!may_recreate()) return;
+    if (w_.warm_pod) {
+      take(pod, network);
+      return;
+    }
+    if (offered) {
+      choose();
+      return;
+    }
     repair(plan_, kConfigMaps, seen_.config_map, config_map, "data");
     repair(plan_, kNetworkPolicies, seen_.network_policy, network, "spec");
     start(pod);
@@ -116,8 +127,11 @@ void Decision::run() {
   const Session session = read_session(*seen_.pod, w_);
   // What guard lets through does not widen under a pod whose guard has yet to read it: what is for
   // the next pod is written once this one has gone.
-  if (!terminating(*seen_.pod) && outdated(pod, session) == nullptr)
+  if (w_.warm_pod && (seen_.warm_account || seen_.warm_config)) {
+    take_rest(config_map);
+  } else if (!terminating(*seen_.pod) && outdated(pod, session) == nullptr) {
     repair(plan_, kConfigMaps, seen_.config_map, config_map, "data");
+  }
   // A pod that is being deleted ends however far its agent had come: that is no end of the session.
   const bool ended = session.state == Session::State::kEnded && session.by_itself;
   if (terminating(*seen_.pod) && !ended) {

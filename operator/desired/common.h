@@ -35,4 +35,25 @@ inline constexpr const char* kHome = "/workspace/.home";
                {"blockOwnerDeletion", true}}}}}}};
 }
 
+// What every object of a pool carries until it is taken.
+[[nodiscard]] inline Json pool_object(const PoolPlace& place, const kube::Resource& resource,
+                                      const std::string& name) {
+  return {{"apiVersion", resource.api_version()},
+          {"kind", resource.kind},
+          {"metadata",
+           {{"name", name},
+            {"namespace", place.ns},
+            {"labels", {{kPoolLabel, place.pool}, {kManagedByLabel, kManagedBy}}},
+            {"ownerReferences",
+             {{{"apiVersion", kApiVersion},
+               {"kind", kPoolApiKind},
+               {"name", place.pool},
+               {"uid", place.pool_uid},
+               {"controller", true},
+               {"blockOwnerDeletion", true}}}}}}};
+}
+
+// What guard starts in a session's pod: a list of words.
+[[nodiscard]] Json agent_command(const Workspace& w);
+
 }  // namespace palisade::op

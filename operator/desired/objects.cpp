@@ -171,6 +171,7 @@ Json desired_config_map(const Workspace& workspace, const Defaults& defaults, co
                     {"guard.json", guard_policy(workspace, unreachable).dump(2)},
                     {"relay.json", relay_config(workspace, defaults, access).dump(2)},
                     {"gitconfig", guard_gitconfig()}};
+  if (workspace.warm_pod) object["data"][kCommandKey] = agent_command(workspace).dump();
   if (authorities) object["data"]["git-ca.pem"] = defaults.git_ca;
   if (uses_gateway(access, defaults)) object["data"][kGatewayCaKey] = defaults.gateway->authorities;
   return object;
@@ -197,7 +198,8 @@ void normalize(Json& part) {
 }  // namespace
 
 Json desired_network_policy(const Workspace& workspace, const Access& access) {
-  Json object = base_object(workspace, kube::resources::kNetworkPolicies, workspace.agent_object());
+  Json object =
+      base_object(workspace, kube::resources::kNetworkPolicies, workspace.network_policy());
   Json egress = Json::array();
   for (const Endpoint* endpoint : {&access.llm, &access.git}) {
     Json rule{{"to", endpoint->peers}, {"ports", endpoint->ports}};
@@ -217,6 +219,35 @@ Json desired_network_policy(const Workspace& workspace, const Access& access) {
                     {"policyTypes", {"Ingress", "Egress"}},
                     {"egress", egress}};
   object["metadata"]["annotations"][kNetworkHashAnnotation] = hash_text(object["spec"].dump());
+  return object;
+}
+
+std::string pool_network_name(const std::string& pool) {
+  return pool + "-pool";
+}
+
+Json desired_pool_network(const PoolPlace& place) {
+  Json object =
+      pool_object(place, kube::resources::kNetworkPolicies, pool_network_name(place.pool));
+  object["spec"] = {{"podSelector", {{"matchLabels", {{kPoolLabel, place.pool}}}}},
+                    {"policyTypes", {"Ingress", "Egress"}}};
+  return object;
+}
+
+Json desired_warm_account(const PoolPlace& place) {
+  Json object = pool_object(place, kube::resources::kServiceAccounts, place.name);
+  object["automountServiceAccountToken"] = false;
+  return object;
+}
+
+Json desired_warm_config(const PoolPlace& place, const Workspace& workspace,
+                         const std::vector<Unreachable>& unreachable) {
+  Json object = pool_object(place, kube::resources::kConfigMaps, place.name);
+  Workspace nobody = workspace;
+  nobody.name = place.pool;
+  nobody.egress = Json::array();
+  object["data"] = {{"guard.json", guard_policy(nobody, unreachable).dump(2)},
+                    {"gitconfig", guard_gitconfig()}};
   return object;
 }
 

@@ -22,6 +22,8 @@ constexpr const char* kRelay = "/usr/local/bin/palisade-relay";
 constexpr const char* kRelayConfig = "/etc/palisade/relay.json";
 constexpr const char* kGuard = "/palisade/bin/palisade-guard";
 constexpr const char* kGuardInImage = "/usr/local/bin/palisade-guard";
+constexpr const char* kGuardPolicy = "/palisade/policy/guard.json";
+constexpr const char* kCommandFile = "/palisade/policy/command.json";
 
 Json security_context(int user) {
   return {{"runAsNonRoot", true},
@@ -53,6 +55,13 @@ Json seed_mount(const Workspace& w, bool read_only) {
 // The agent's scratch space. Where the checkout is on a volume of its own, this is its HOME alone.
 Json workspace_mount(const Workspace& w) {
   return mount("workspace", w.mount == Mount::kReadOnly ? kHome : "/workspace");
+}
+
+// A pool's pod waits for its session with its containers running: each begins once its
+// configuration is there.
+void let_wait(Json& container) {
+  container["command"].push_back("--wait");
+  container.erase("startupProbe");
 }
 
 // The first to start and the last to end: the courier's pushes go through it.
@@ -131,35 +140,53 @@ Json checkout_container(const Workspace& w, const Defaults& defaults) {
       {"volumeMounts", mounts}};
 }
 
-// Puts guard on a volume that the agent's container mounts read-only.
-Json guard_container(const Defaults& defaults) {
-  return {{"name", "guard"},
-          {"image", defaults.courier_image},
-          {"imagePullPolicy", "IfNotPresent"},
-          {"command", {kGuardInImage, "install", "/palisade/bin"}},
-          {"resources",
-           {{"requests", {{"cpu", "10m"}, {"memory", "16Mi"}}},
-            {"limits", {{"cpu", "500m"}, {"memory", "64Mi"}, {"ephemeral-storage", "64Mi"}}}}},
-          {"securityContext", security_context(kCourierUser)},
-          {"volumeMounts", {mount("guard", "/palisade/bin")}}};
+// Puts guard on a volume that the agent's container mounts read-only. In a pool's pod it proves
+// first that the network is closed.
+Json guard_container(const Defaults& defaults, bool warm) {
+  Json out{{"name", "guard"},
+           {"image", defaults.courier_image},
+           {"imagePullPolicy", "IfNotPresent"},
+           {"command", {kGuardInImage, "install", "/palisade/bin"}},
+           {"resources",
+            {{"requests", {{"cpu", "10m"}, {"memory", "16Mi"}}},
+             {"limits", {{"cpu", "500m"}, {"memory", "64Mi"}, {"ephemeral-storage", "64Mi"}}}}},
+           {"securityContext", security_context(kCourierUser)},
+           {"volumeMounts", Json::array({mount("guard", "/palisade/bin")})}};
+  if (!warm) return out;
+  out["command"].push_back("--preflight");
+  out["command"].push_back(kGuardPolicy);
+  out["volumeMounts"].push_back(mount("policy", "/palisade/policy", true));
+  return out;
 }
 
-// Prints the record: what is in its log no agent can forge or take back.
-Json recorder_container(const Defaults& defaults) {
-  return {{"name", "recorder"},
-          {"image", defaults.courier_image},
-          {"imagePullPolicy", "IfNotPresent"},
-          {"command", {kGuardInImage, "tail", "/palisade/record/record.jsonl"}},
-          {"restartPolicy", "Always"},
-          {"resources",
-           {{"requests", {{"cpu", "10m"}, {"memory", "16Mi"}}},
-            {"limits", {{"cpu", "500m"}, {"memory", "64Mi"}, {"ephemeral-storage", "256Mi"}}}}},
-          {"securityContext", security_context(kRecorderUser)},
-          {"volumeMounts", {mount("record", "/palisade/record", true)}}};
+std::string agent_image(const Workspace& w, const Defaults& defaults) {
+  return w.image.empty() ? defaults.agent_image : w.image;
 }
 
-Json aider_command(const Workspace& w) {
-  Json command{kGuard, "run", "--policy", "/palisade/policy/guard.json", "--"};
+// Prints the record: what is in its log no agent can forge or take back. In a pool's pod it runs
+// guard's program in the agent's image, so that the node has that before anybody waits for it.
+Json recorder_container(const Workspace& w, const Defaults& defaults, bool warm) {
+  Json out{{"name", "recorder"},
+           {"image", defaults.courier_image},
+           {"imagePullPolicy", "IfNotPresent"},
+           {"command", {kGuardInImage, "tail", "/palisade/record/record.jsonl"}},
+           {"restartPolicy", "Always"},
+           {"resources",
+            {{"requests", {{"cpu", "10m"}, {"memory", "16Mi"}}},
+             {"limits", {{"cpu", "500m"}, {"memory", "64Mi"}, {"ephemeral-storage", "256Mi"}}}}},
+           {"securityContext", security_context(kRecorderUser)},
+           {"volumeMounts", Json::array({mount("record", "/palisade/record", true)})}};
+  if (!warm) return out;
+  out["image"] = agent_image(w, defaults);
+  out["command"][0] = kGuard;
+  out["volumeMounts"].push_back(mount("guard", "/palisade/bin", true));
+  return out;
+}
+
+}  // namespace
+
+Json agent_command(const Workspace& w) {
+  Json command = Json::array();
   // One word, so that a message that begins with a dash is still a message.
   const std::string message = w.task ? "--message=" + w.task->message : "";
   const bool rounds = w.task && w.task->has_checks();
@@ -202,12 +229,27 @@ Json aider_command(const Workspace& w) {
   return command;
 }
 
-Json aider_container(const Workspace& w, const Defaults& defaults) {
+namespace {
+
+Json guarded_command(const Workspace& w, bool warm) {
+  Json command{kGuard, "run", "--policy", kGuardPolicy};
+  if (warm) {
+    command.push_back("--command-file");
+    command.push_back(kCommandFile);
+    return command;
+  }
+  command.push_back("--");
+  for (Json& word : agent_command(w))
+    command.push_back(std::move(word));
+  return command;
+}
+
+Json aider_container(const Workspace& w, const Defaults& defaults, bool warm) {
   Json container{
       {"name", "aider"},
-      {"image", w.image.empty() ? defaults.agent_image : w.image},
+      {"image", agent_image(w, defaults)},
       {"imagePullPolicy", "IfNotPresent"},
-      {"command", aider_command(w)},
+      {"command", guarded_command(w, warm)},
       {"workingDir", kCheckout},
       {"env",
        {variable("HOME", kHome), variable("TMPDIR", "/tmp"),
@@ -236,11 +278,26 @@ Json aider_container(const Workspace& w, const Defaults& defaults) {
   }
   for (const Json& entry : guard_git_environment())
     container["env"].push_back(entry);
-  if (!w.task) {
+  if (!w.task && !warm) {
     container["stdin"] = true;
     container["tty"] = true;
   }
   return container;
+}
+
+Json init_containers(const Workspace& w, const Defaults& defaults, const Access& access,
+                     bool warm) {
+  Json relay = relay_container(w, defaults, access);
+  Json courier = courier_container(w, defaults, access);
+  Json checkout = checkout_container(w, defaults);
+  if (!warm)
+    return {relay, courier, checkout, guard_container(defaults, false),
+            recorder_container(w, defaults, false)};
+  // The checkout ends once there is a repository: all before it runs already by then.
+  for (Json* const waits : {&relay, &courier, &checkout})
+    let_wait(*waits);
+  return {guard_container(defaults, true), recorder_container(w, defaults, true), relay, courier,
+          checkout};
 }
 
 Json empty_dir(const char* name, const char* size, bool memory = false) {
@@ -249,10 +306,13 @@ Json empty_dir(const char* name, const char* size, bool memory = false) {
   return {{"name", name}, {"emptyDir", directory}};
 }
 
-}  // namespace
-
-Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& access,
-                 const std::string& token) {
+// All of a session's pod but its metadata. `object`: the name of its ServiceAccount and ConfigMap;
+// `warm`: it is a pool's, or was.
+Json pod_spec(const Workspace& w, const Defaults& defaults, const Access& access,
+              const std::string& object, bool warm) {
+  Json policy_items{{{"key", "guard.json"}, {"path", "guard.json"}},
+                    {{"key", "gitconfig"}, {"path", "gitconfig"}}};
+  if (warm) policy_items.push_back({{"key", kCommandKey}, {"path", kCommandKey}});
   Json volumes{w.storage ? Json{{"name", "workspace"},
                                 {"persistentVolumeClaim", {{"claimName", w.volume_claim()}}}}
                          : empty_dir("workspace", "4Gi"),
@@ -262,13 +322,10 @@ Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& acc
                empty_dir("closed", "1Mi", true),
                empty_dir("guard", "32Mi"),
                empty_dir("record", "128Mi"),
-               {{"name", "config"}, {"configMap", {{"name", w.agent_object()}}}},
-               {{"name", "policy"},
-                {"configMap",
-                 {{"name", w.agent_object()},
-                  {"items",
-                   {{{"key", "guard.json"}, {"path", "guard.json"}},
-                    {{"key", "gitconfig"}, {"path", "gitconfig"}}}}}}}};
+               {{"name", "config"}, {"configMap", {{"name", object}}}},
+               {{"name", "policy"}, {"configMap", {{"name", object}, {"items", policy_items}}}}};
+  // The command comes with the session.
+  if (warm) volumes.back()["configMap"]["optional"] = true;
   if (w.mount == Mount::kReadOnly) {
     volumes.push_back(empty_dir("project", "4Gi"));
     volumes.push_back(empty_dir("output", "1Gi"));
@@ -302,32 +359,69 @@ Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& acc
     if (!own && !endpoint->alias.empty())
       aliases.push_back({{"ip", endpoint->alias}, {"hostnames", {endpoint->host}}});
   }
-  Json spec{
-      {"serviceAccountName", w.agent_object()},
-      {"automountServiceAccountToken", false},
-      {"enableServiceLinks", false},
-      {"hostUsers", !w.user_namespace},
-      {"restartPolicy", "Never"},
-      {"activeDeadlineSeconds", w.time().count()},
-      {"terminationGracePeriodSeconds", 60},
-      {"dnsPolicy", "None"},
-      {"dnsConfig", {{"nameservers", {"127.0.0.1"}}}},
-      {"schedulingGates", {{{"name", kSchedulingGate}}}},
-      {"securityContext",
-       {{"runAsNonRoot", true},
-        {"runAsUser", kAgentUser},
-        {"runAsGroup", kAgentUser},
-        {"fsGroup", kAgentUser},
-        {"fsGroupChangePolicy", "OnRootMismatch"},
-        {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
-      {"initContainers",
-       {relay_container(w, defaults, access), courier_container(w, defaults, access),
-        checkout_container(w, defaults), guard_container(defaults), recorder_container(defaults)}},
-      {"containers", {aider_container(w, defaults)}},
-      {"volumes", volumes}};
+  Json spec{{"serviceAccountName", object},
+            {"automountServiceAccountToken", false},
+            {"enableServiceLinks", false},
+            {"hostUsers", !w.user_namespace},
+            {"restartPolicy", "Never"},
+            {"activeDeadlineSeconds", (w.warm_pod ? w.warm_pod->lifetime : w.time()).count()},
+            {"terminationGracePeriodSeconds", 60},
+            {"dnsPolicy", "None"},
+            {"dnsConfig", {{"nameservers", {"127.0.0.1"}}}},
+            {"schedulingGates", {{{"name", kSchedulingGate}}}},
+            {"securityContext",
+             {{"runAsNonRoot", true},
+              {"runAsUser", kAgentUser},
+              {"runAsGroup", kAgentUser},
+              {"fsGroup", kAgentUser},
+              {"fsGroupChangePolicy", "OnRootMismatch"},
+              {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
+            {"initContainers", init_containers(w, defaults, access, warm)},
+            {"containers", Json::array({aider_container(w, defaults, warm)})},
+            {"volumes", volumes}};
   if (!aliases.empty()) spec["hostAliases"] = aliases;
   if (!w.runtime_class.empty()) spec["runtimeClassName"] = w.runtime_class;
+  return spec;
+}
 
+// Of a session in a pool's pod, as far as the pod knows of it.
+Access own_access(const Defaults& defaults) {
+  return {defaults.gateway->llm_url(), {}, {}, defaults.gateway->git_url()};
+}
+
+}  // namespace
+
+std::string no_warm_pod(const Workspace& w, const Defaults& defaults, const std::string& llm_url) {
+  if (!defaults.gateway) return "it needs Palisade's own gateway, which is not installed";
+  if (llm_url != defaults.gateway->llm_url())
+    return "spec.llm.gateway " + w.gateway + " is not Palisade's own";
+  if (!wants_gateway_for_git(w, defaults)) return "its git goes to the host itself";
+  if (w.llm_key) return "spec.llm.keySecretRef would have to be mounted";
+  if (w.storage) return "spec.storage would have to be mounted";
+  return {};
+}
+
+std::string warm_shape(const Workspace& w, const Defaults& defaults) {
+  Workspace whole = w;
+  whole.warm_pod.reset();
+  whole.time_left.reset();
+  Json spec = pod_spec(whole, defaults, own_access(defaults), {}, true);
+  spec.erase("activeDeadlineSeconds");
+  return hash_text(spec.dump());
+}
+
+Json desired_warm_pod(const PoolPlace& place, const Workspace& w, const Defaults& defaults) {
+  Json pod = pool_object(place, kube::resources::kPods, place.name);
+  pod["metadata"]["labels"][kAgentLabel] = "aider";
+  pod["metadata"]["annotations"] = {{kShapeAnnotation, warm_shape(w, defaults)}};
+  pod["spec"] = pod_spec(w, defaults, own_access(defaults), place.name, true);
+  pod["spec"]["activeDeadlineSeconds"] = place.lifetime.count();
+  return pod;
+}
+
+Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& access,
+                 const std::string& token) {
+  Json spec = pod_spec(w, defaults, access, w.agent_object(), w.warm_pod.has_value());
   Json pod = base_object(w, kube::resources::kPods, w.agent_object());
   pod["metadata"]["labels"][kAgentLabel] = "aider";
   // What is left of a deadline is no change of it.
@@ -348,6 +442,7 @@ Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& acc
       {kSpecHashAnnotation, hash_text(made_from.dump() + config.dump())},
       {kTokenHashAnnotation, hash_text(w.uid + token)},
       {kAccessAnnotation, to_json(access).dump()}};
+  if (w.warm_pod) pod["metadata"]["annotations"][kShapeAnnotation] = warm_shape(w, defaults);
   pod["spec"] = std::move(spec);
   return pod;
 }

@@ -77,6 +77,18 @@ TEST(Table, WhatIsNotThereIsADash) {
   EXPECT_THAT(table, HasSubstr("new    -       -       -        -         -          <unknown>\n"));
 }
 
+TEST(Tree, TellsThePoolThatItsPodComesFrom) {
+  WorkspaceView view;
+  view.workspace = workspace("fix");
+  view.pod = json{{"metadata", {{"name", "warm-0123456789-agent"}}}};
+  EXPECT_THAT(workspace_tree(view, kNow), Not(HasSubstr("from pool")));
+  view.workspace["status"]["warmPod"] = {{"pool", "warm"}};
+  EXPECT_THAT(workspace_tree(view, kNow),
+              HasSubstr("Pod warm-0123456789-agent  -, from pool warm"));
+  view.pod.reset();
+  EXPECT_THAT(workspace_tree(view, kNow), Not(HasSubstr("from pool")));
+}
+
 TEST(Tree, TellsAllOfARunningSession) {
   WorkspaceView view;
   view.workspace = workspace("fix");

@@ -50,6 +50,56 @@ TEST(Serve, PushesWhatTheAgentCommits) {
   EXPECT_FALSE(session.process().group_alive());
 }
 
+Process::Options as_in(const Session& session) {
+  Process::Options out;
+  out.environment = session.environment;
+  out.out = session.out;
+  out.err = session.err;
+  return out;
+}
+
+// It has come so far that a SIGTERM is its own to answer.
+bool takes_signals(const Process& process) {
+  std::istringstream status(read_file("/proc/" + std::to_string(process.id()) + "/status"));
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("SigBlk:\t"))
+      return (std::stoull(line.substr(8), nullptr, 16) >> (SIGTERM - 1) & 1U) != 0;
+  }
+  return false;
+}
+
+// In a pod that waited in a pool the configuration comes later.
+TEST(Serve, WaitsForItsConfigurationAndTheCheckoutForTheBundle) {
+  Session session;
+  Process serve({PALISADE_COURIER, "serve", "--wait", "--config", session.config_file},
+                as_in(session));
+  Process checkout({PALISADE_COURIER, "checkout", "--wait", "--config", session.config_file},
+                   as_in(session));
+  EXPECT_FALSE(serve.wait(milliseconds(300)));
+  EXPECT_FALSE(checkout.wait(milliseconds(0)));
+  write_file(session.config_file, session.config.dump(2));
+  ASSERT_TRUE(checkout.wait(seconds(60))) << session.said();
+  EXPECT_EQ(checkout.code(), 0) << session.said();
+  EXPECT_TRUE(fs::exists(session.dot_git));
+  serve.signal(SIGTERM);
+  ASSERT_TRUE(serve.wait(seconds(60)));
+  EXPECT_EQ(serve.code(), 0) << session.said();
+}
+
+TEST(Serve, EndsAtOnceWhereNoConfigurationCame) {
+  const Session session;
+  for (const char* verb : {"serve", "checkout"}) {
+    Process waits({PALISADE_COURIER, verb, "--wait", "--config", session.config_file},
+                  as_in(session));
+    ASSERT_TRUE(eventually([&] { return takes_signals(waits); })) << verb;
+    EXPECT_FALSE(waits.wait(milliseconds(100))) << verb;
+    waits.signal(SIGTERM);
+    ASSERT_TRUE(waits.wait(seconds(60))) << verb;
+    EXPECT_EQ(waits.code(), 0) << verb;
+  }
+  EXPECT_EQ(read_file(session.termination_log), "");
+}
+
 TEST(Serve, LogsOneJsonObjectALine) {
   Session session;
   session.start();

@@ -49,7 +49,9 @@ Json stage_workspace(const std::string& name) {
 }
 
 Stage::Stage() : env(must(kube::EnvTest::start())) {
-  if (auto done = install_definitions(*env, {"agentworkspaces", "agentpolicies"}); !done)
+  if (auto done = install_definitions(*env, {"agentworkspaces", "agentpolicies",
+                                             "agentworkspacetemplates", "agentworkspacepools"});
+      !done)
     throw std::runtime_error(done.error().text());
   admin = kube::Client::connect(env->config(), kube::Client::TransportKind::kBeast);
   must(admin->create(kNamespaces, "", object(kNamespaces, kNs)));

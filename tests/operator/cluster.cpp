@@ -112,7 +112,9 @@ void ControllerTest::SetUpTestSuite() {
   auto started = kube::EnvTest::start(options);
   ASSERT_TRUE(started) << started.error().text();
   env_ = std::move(*started);
-  const auto installed = install_definitions(*env_, {"agentworkspaces", "agentpolicies"});
+  const auto installed = install_definitions(
+      *env_,
+      {"agentworkspaces", "agentpolicies", "agentworkspacetemplates", "agentworkspacepools"});
   ASSERT_TRUE(installed) << installed.error().text();
   admin_ = Client::connect(env_->config(), Client::TransportKind::kBeast);
   furnish(*admin_);

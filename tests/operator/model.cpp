@@ -85,6 +85,9 @@ void Model::carry_out(const Action& action) {
     }
     case ActionKind::kFence:
       return;
+    case ActionKind::kTake:
+      take(action);
+      return;
     case ActionKind::kStrip: {
       kube::ObjectPtr* held = place(action);
       if (!*held || (**held)["metadata"]["uid"] != action.uid) return;
@@ -125,6 +128,22 @@ void Model::carry_out(const Action& action) {
       return;
     }
   }
+}
+
+// What is a pool's moves to the session's own place with the owner reference.
+void Model::take(const Action& action) {
+  const kube::Resource& resource = *action.resource;
+  kube::ObjectPtr* const from = resource == kPods              ? &seen.warm_pod
+                                : resource == kServiceAccounts ? &seen.warm_account
+                                                               : &seen.warm_config;
+  kube::ObjectPtr* const held = *from ? from : place(action);
+  if (!*held || (**held)["metadata"]["uid"] != action.uid) return;
+  const Json version = (**held)["metadata"].value("resourceVersion", Json(""));
+  if (!action.version.empty() && action.version != version) return;
+  Json object = **held;
+  object.merge_patch(action.object);
+  held->reset();
+  *place(action) = std::make_shared<const Json>(std::move(object));
 }
 
 int Model::settle(const std::function<void(const Action&)>& after_each) {
@@ -175,8 +194,8 @@ void Model::let_go() {
 
 std::string tell(const Action& action) {
   static constexpr const char* kNames[] = {
-      "add finalizer", "remove finalizer", "apply",  "strip", "fence",
-      "create",        "lift gate",        "delete", "status"};
+      "add finalizer", "remove finalizer", "apply",  "strip",  "fence",
+      "create",        "lift gate",        "delete", "status", "take"};
   std::string out = kNames[static_cast<std::size_t>(action.kind)];
   if (action.kind != ActionKind::kStatus && action.kind != ActionKind::kAddFinalizer &&
       action.kind != ActionKind::kRemoveFinalizer)

@@ -40,6 +40,7 @@ class Model {
 
  private:
   kube::ObjectPtr* place(const Action& action);
+  void take(const Action& action);
   int uids_ = 0;
 };
 

@@ -118,7 +118,9 @@ class Namespaced : public ::testing::Test {
     // blockOwnerDeletion needs a right of its own where clusters check it.
     options.apiserver_flags = {"--enable-admission-plugins=OwnerReferencesPermissionEnforcement"};
     env_ = must(kube::EnvTest::start(options));
-    const auto installed = install_definitions(*env_, {"agentworkspaces", "agentpolicies"});
+    const auto installed = install_definitions(
+        *env_,
+        {"agentworkspaces", "agentpolicies", "agentworkspacetemplates", "agentworkspacepools"});
     ASSERT_TRUE(installed) << installed.error().text();
     admin_ = Client::connect(env_->config(), Client::TransportKind::kBeast);
     for (const char* ns : {kOwn, kGateway, "llm", "outside"})

@@ -36,6 +36,14 @@ Judgement session_judgement(const Request& request, const ClusterView& cluster,
     out.error = rules.problem;
     return out;
   }
+  // What somebody left there would be another's session.
+  if (!pod.pool.empty()) {
+    out.findings.push_back(
+        {policy::kSessionAccess, "userInfo.username", shown(request.user.name),
+         "this pod waits in pool " + clipped(pod.pool) +
+             " for whoever comes, so nobody enters it, whomever the settings name"});
+    return out;
+  }
   const policy::Settings& settings = rules.settings;
   const auto named = [&](const std::vector<std::string>& list, std::string_view who) {
     return !who.empty() && std::ranges::find(list, who) != list.end();
@@ -95,7 +103,7 @@ Lookup<std::vector<policy::Finding>> debug_findings(const Request& request,
   AgentPod pod;
   pod.ns = request.ns;
   pod.name = request.object_name();
-  pod.workspace = owners.front().name;
+  (owners.front().pool ? pod.pool : pod.workspace) = owners.front().name;
   pod.workspace_uid = owners.front().uid;
   Judgement judged = session_judgement(request, cluster, rules, pod);
   if (!judged.error.empty()) return std::unexpected(std::move(judged.error));

@@ -24,9 +24,11 @@ std::vector<WorkspaceOwner> workspace_owners(const element& object) {
   if (!found || metadata["ownerReferences"].get(owners) != simdjson::SUCCESS) return out;
   std::size_t index = 0;
   for (const element owner : owners) {
-    if (text_at(owner, "kind") == "AgentWorkspace" &&
+    const std::string_view kind = text_at(owner, "kind");
+    const bool pool = kind == "AgentWorkspacePool";
+    if ((pool || kind == "AgentWorkspace") &&
         text_at(owner, "apiVersion").starts_with(kOwnPrefix)) {
-      out.push_back({text_at(owner, "name"), text_at(owner, "uid"), index});
+      out.push_back({text_at(owner, "name"), text_at(owner, "uid"), index, pool});
     }
     ++index;
   }
@@ -68,8 +70,16 @@ bool by_administrator(const Request& request, const ClusterView& cluster) {
   return is_administrator(cluster.principals(), request.user.name, request.user.groups);
 }
 
-Lookup<bool> guarded(const ClusterView& cluster, std::string_view ns, std::string_view name,
-                     std::string_view uid) {
+Lookup<bool> guarded(const ClusterView& cluster, std::string_view ns, const WorkspaceOwner& owner) {
+  const std::string_view name = owner.name;
+  const std::string_view uid = owner.uid;
+  if (owner.pool) {
+    const auto pods = cluster.agent_pods(ns);
+    if (!pods) return std::unexpected(pods.error());
+    return std::ranges::any_of(*pods, [&](const AgentPod& pod) {
+      return pod.pool == name && (uid.empty() || pod.workspace_uid == uid);
+    });
+  }
   const auto workspace = cluster.workspace(ns, name);
   if (!workspace) return std::unexpected(workspace.error());
   if (*workspace && !(*workspace)->deleting && (uid.empty() || (*workspace)->uid == uid))
@@ -80,6 +90,16 @@ Lookup<bool> guarded(const ClusterView& cluster, std::string_view ns, std::strin
     return pod.workspace == name &&
            (uid.empty() || pod.workspace_uid.empty() || pod.workspace_uid == uid);
   });
+}
+
+Lookup<bool> guarded_account(const ClusterView& cluster, std::string_view ns,
+                             std::string_view workspace) {
+  const auto live = guarded(cluster, ns, WorkspaceOwner{workspace, {}, 0, false});
+  if (!live || *live) return live;
+  const auto pods = cluster.agent_pods(ns);
+  if (!pods) return std::unexpected(pods.error());
+  const std::string name = std::string(workspace) + std::string(kAgentSuffix);
+  return std::ranges::any_of(*pods, [&](const AgentPod& pod) { return pod.name == name; });
 }
 
 std::string_view workspace_of_agent_object(std::string_view name) {

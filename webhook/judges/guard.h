@@ -16,17 +16,26 @@ namespace palisade::webhook {
 
 inline constexpr std::string_view kWorkspaceLabel = "palisade.dev/workspace";
 inline constexpr std::string_view kAgentLabel = "palisade.dev/agent";
+inline constexpr std::string_view kPoolLabel = "palisade.dev/pool";
 inline constexpr std::string_view kOwnPrefix = "palisade.dev/";  // of labels and annotations
 // The operator's names for what a workspace owns: Pod, ServiceAccount, ConfigMap, NetworkPolicy.
 inline constexpr std::string_view kAgentSuffix = "-agent";
 
-// A reference of metadata.ownerReferences to an AgentWorkspace.
+// And for a pool's NetworkPolicy. What else a pool owns is named as a workspace's.
+inline constexpr std::string_view kPoolSuffix = "-pool";
+
+// A reference of metadata.ownerReferences to an AgentWorkspace, or to an AgentWorkspacePool whose
+// pods wait for one.
 struct WorkspaceOwner {
   std::string_view name;
   std::string_view uid;
   std::size_t index = 0;
+  bool pool = false;
   bool operator==(const WorkspaceOwner& other) const {
-    return name == other.name && uid == other.uid;
+    return name == other.name && uid == other.uid && pool == other.pool;
+  }
+  [[nodiscard]] std::string_view kind() const {
+    return pool ? "AgentWorkspacePool" : "AgentWorkspace";
   }
 };
 [[nodiscard]] std::vector<WorkspaceOwner> workspace_owners(const simdjson::dom::element& object);
@@ -46,9 +55,13 @@ using Texts = std::vector<std::pair<std::string_view, std::string_view>>;
 
 // Whether what a workspace owns is guarded: it lives, or its pod still does. Neither a namesake
 // that was made later, nor a workspace on its way out whose pod is gone, holds up the deletion of
-// what is left of it.
+// what is left of it. Of what a pool owns: whether a pod of it lives.
 [[nodiscard]] Lookup<bool> guarded(const ClusterView& cluster, std::string_view ns,
-                                   std::string_view name, std::string_view uid);
+                                   const WorkspaceOwner& owner);
+// Of the ServiceAccount `workspace`-agent, which may also be that of a pod of that name that waits
+// in a pool, or did.
+[[nodiscard]] Lookup<bool> guarded_account(const ClusterView& cluster, std::string_view ns,
+                                           std::string_view workspace);
 
 // "fix-login" of "fix-login-agent" where the name ends so; else "".
 [[nodiscard]] std::string_view workspace_of_agent_object(std::string_view name);

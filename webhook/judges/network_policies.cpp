@@ -37,9 +37,10 @@ Lookup<std::vector<Target>> targets(std::string_view ns, const ClusterView& clus
   if (!workspaces) return std::unexpected(workspaces.error());
   std::vector<Target> out;
   for (const AgentPod& pod : *pods) {
-    out.push_back({pod.ns, pod.name, pod.labels,
-                   pod.workspace.empty() ? "" : pod.workspace + std::string(kAgentSuffix),
-                   pod.workspace_uid, true});
+    const std::string own = !pod.pool.empty()       ? pod.pool + std::string(kPoolSuffix)
+                            : pod.workspace.empty() ? std::string()
+                                                    : pod.workspace + std::string(kAgentSuffix);
+    out.push_back({pod.ns, pod.name, pod.labels, own, pod.workspace_uid, true});
   }
   for (const WorkspaceFacts& workspace : *workspaces) {
     const std::string name = workspace.name + std::string(kAgentSuffix);
@@ -149,7 +150,8 @@ Lookup<std::vector<Finding>> pod_network_findings(const Request& request,
   Target pod{std::string(request.ns), {}, labels, {}, {}, true};
   const auto owners = workspace_owners(*request.object);
   if (!owners.empty()) {
-    pod.own_policy = std::string(owners.front().name) + std::string(kAgentSuffix);
+    pod.own_policy = std::string(owners.front().name) +
+                     std::string(owners.front().pool ? kPoolSuffix : kAgentSuffix);
     pod.workspace_uid = owners.front().uid;
   }
   const auto find = [&](bool live) -> Lookup<std::vector<Finding>> {

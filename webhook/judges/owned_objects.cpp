@@ -21,12 +21,12 @@ constexpr std::string_view kTokenAccount = "kubernetes.io/service-account.name";
 
 // What `now` claims to be that `before` (null on a create) did not.
 void refuse_claims(const element& now, const element* before, std::vector<Finding>& out) {
-  const auto label = find_text(metadata_texts(now, "labels"), kWorkspaceLabel);
-  const auto old_label = before != nullptr
-                             ? find_text(metadata_texts(*before, "labels"), kWorkspaceLabel)
-                             : std::nullopt;
-  if (label && label != old_label) {
-    out.push_back({policy::kWorkspaceObjects, path_of("labels", kWorkspaceLabel), shown(label),
+  for (const std::string_view mark : {kWorkspaceLabel, kPoolLabel}) {
+    const auto label = find_text(metadata_texts(now, "labels"), mark);
+    const auto old_label =
+        before != nullptr ? find_text(metadata_texts(*before, "labels"), mark) : std::nullopt;
+    if (!label || label == old_label) continue;
+    out.push_back({policy::kWorkspaceObjects, path_of("labels", mark), shown(label),
                    "only the operator makes objects of an AgentWorkspace: leave the label out"});
   }
   const auto had = before != nullptr ? workspace_owners(*before) : std::vector<WorkspaceOwner>();
@@ -46,7 +46,7 @@ Lookup<void> refuse_token_secret(const Request& request, const ClusterView& clus
   const auto account = find_text(metadata_texts(*request.object, "annotations"), kTokenAccount);
   const std::string_view workspace = workspace_of_agent_object(account.value_or(""));
   if (workspace.empty()) return {};
-  const auto live = guarded(cluster, request.ns, workspace, "");
+  const auto live = guarded_account(cluster, request.ns, workspace);
   if (!live) return std::unexpected(live.error());
   if (*live) {
     out.push_back({policy::kWorkspaceObjects, path_of("annotations", kTokenAccount), shown(account),
@@ -63,14 +63,16 @@ Lookup<std::vector<Finding>> owned_findings(const Request& request, const Cluste
   if (request.operation != Operation::kCreate) {
     if (!request.old_object) return std::unexpected("the review holds no old object");
     for (const WorkspaceOwner& owner : workspace_owners(*request.old_object)) {
-      const auto live = guarded(cluster, request.ns, owner.name, owner.uid);
+      const auto live = guarded(cluster, request.ns, owner);
       if (!live) return std::unexpected(live.error());
       if (!*live) continue;
-      out.push_back({policy::kWorkspaceObjects,
-                     "metadata.ownerReferences[" + std::to_string(owner.index) + "]",
-                     shown(owner.name),
-                     "belongs to a workspace that lives, and only the operator changes or deletes "
-                     "it: change or delete the AgentWorkspace instead"});
+      out.push_back(
+          {policy::kWorkspaceObjects,
+           "metadata.ownerReferences[" + std::to_string(owner.index) + "]", shown(owner.name),
+           owner.pool ? "belongs to a pool whose pods live, and only the operator changes "
+                        "or deletes it: scale or delete the AgentWorkspacePool instead"
+                      : "belongs to a workspace that lives, and only the operator changes "
+                        "or deletes it: change or delete the AgentWorkspace instead"});
       return out;
     }
   }
@@ -118,7 +120,7 @@ Judgement judge_token_request(const Request& request, const ClusterView& cluster
       text_at(bound, "kind") == "Pod") {
     return Judgement::pass("a kubelet's, for a pod of its node");
   }
-  const auto live = guarded(cluster, request.ns, workspace, "");
+  const auto live = guarded_account(cluster, request.ns, workspace);
   if (!live) return Judgement::unsure(live.error());
   if (!*live) return Judgement::pass("no workspace's ServiceAccount");
   Judgement out;

@@ -43,14 +43,16 @@ void compare_owners(const element& before, const element& now, std::vector<Findi
   for (const WorkspaceOwner& owner : had) {
     if (std::ranges::find(has, owner) == has.end()) {
       out.push_back({policy::kAgentIdentity, "metadata.ownerReferences", "(absent)",
-                     "the reference to AgentWorkspace " + clipped(owner.name) +
-                         " must stay: the pod ends with its workspace"});
+                     "the reference to " + std::string(owner.kind()) + " " + clipped(owner.name) +
+                         (owner.pool ? " must stay: only the operator gives the pod to a workspace"
+                                     : " must stay: the pod ends with its workspace")});
     }
   }
   for (const WorkspaceOwner& owner : has) {
     if (std::ranges::find(had, owner) == had.end()) {
       out.push_back({policy::kAgentIdentity, owner_path(owner, ""), shown(owner.name),
-                     "only the operator makes pods of an AgentWorkspace: leave the reference out"});
+                     "only the operator makes pods of an " + std::string(owner.kind()) +
+                         ": leave the reference out"});
     }
   }
 }
@@ -95,16 +97,18 @@ bool gated(const element& pod) {
 
 std::vector<Finding> membership_findings(const element& pod, std::string_view prefix) {
   std::vector<Finding> out;
-  if (const auto label = find_text(metadata_texts(pod, "labels"), kWorkspaceLabel)) {
-    out.push_back({policy::kAgentIdentity, std::string(prefix) + path_of("labels", kWorkspaceLabel),
+  for (const std::string_view mark : {kWorkspaceLabel, kPoolLabel}) {
+    const auto label = find_text(metadata_texts(pod, "labels"), mark);
+    if (!label) continue;
+    out.push_back({policy::kAgentIdentity, std::string(prefix) + path_of("labels", mark),
                    shown(label),
                    "only the operator makes pods of an AgentWorkspace: leave the label out, or "
                    "create an AgentWorkspace"});
   }
   for (const WorkspaceOwner& owner : workspace_owners(pod)) {
     out.push_back({policy::kAgentIdentity, owner_path(owner, prefix), shown(owner.name),
-                   "only the operator makes pods of an AgentWorkspace: leave the reference out, or "
-                   "create an AgentWorkspace"});
+                   "only the operator makes pods of an " + std::string(owner.kind()) +
+                       ": leave the reference out, or create an " + std::string(owner.kind())});
   }
   return out;
 }

@@ -63,7 +63,7 @@ std::optional<Reach> reach_of(const Subject& subject, std::string_view binding_n
 // The workspace that gets the rights; "" for none.
 Lookup<std::string> reached(const ClusterView& cluster, const Reach& reach) {
   if (!reach.workspace.empty()) {
-    const auto live = guarded(cluster, reach.ns, reach.workspace, "");
+    const auto live = guarded_account(cluster, reach.ns, reach.workspace);
     if (!live) return std::unexpected(live.error());
     return *live ? std::string(reach.ns) + "/" + std::string(reach.workspace) : std::string();
   }

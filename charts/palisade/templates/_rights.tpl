@@ -9,9 +9,19 @@ What operator and gateway may do in a namespace with sessions. A ClusterRole has
 - apiGroups: [palisade.dev]
   resources: [agentworkspaces/status]
   verbs: [patch]
+# Pods that wait, what they are made from, and the pools' own finalizer.
+- apiGroups: [palisade.dev]
+  resources: [agentworkspacepools]
+  verbs: [get, list, watch, patch]
+- apiGroups: [palisade.dev]
+  resources: [agentworkspacepools/status]
+  verbs: [patch]
+- apiGroups: [palisade.dev]
+  resources: [agentworkspacetemplates]
+  verbs: [get, list, watch]
 # blockOwnerDeletion on what it makes.
 - apiGroups: [palisade.dev]
-  resources: [agentworkspaces/finalizers]
+  resources: [agentworkspaces/finalizers, agentworkspacepools/finalizers]
   verbs: [update]
 # A session's objects. No update and no deletecollection: apply is a patch, deletes name one object.
 - apiGroups: [""]

@@ -85,9 +85,12 @@ class Courier {
   Report report_;
 };
 
-// Until SIGTERM: prepare, then deliver whatever the agent commits, then the last delivery and the
-// report. Exit code.
-[[nodiscard]] int serve(const Config& config, const fs::path& self);
+// Until SIGTERM: prepare (again and again for `patience` where that fails), then deliver whatever
+// the agent commits, then the last delivery and the report. Exit code.
+[[nodiscard]] int serve(const Config& config, const fs::path& self,
+                        std::chrono::seconds patience = std::chrono::seconds(0));
+// Until the file is there; false: SIGTERM, which the caller has blocked, came first.
+[[nodiscard]] bool wait_for_file(const fs::path& file);
 // Makes the agent's clone of what was handed out. Exit code.
 [[nodiscard]] int checkout(const Config& config);
 

@@ -15,6 +15,9 @@ inline constexpr int kExitInternal = 126;
 
 struct RunOptions {
   std::string policy;
+  // Instead of `command`: a JSON list of words. It is waited for (await.h), so that a container can
+  // stand ready before anybody knows what it will run; the policy is read after it.
+  std::string command_file;
   std::string termination_log = "/dev/termination-log";  // "": none is written
   std::vector<std::string> command;
 };

@@ -38,6 +38,9 @@ struct Observed {
   // from caches.
   kube::ObjectPtr service_account, secret, config_map, network_policy, pod;
   kube::ObjectPtr volume;  // the claim; from a cache
+  // Of status.warmPod, while they are still a pool's; `pod` and the others are null then.
+  kube::ObjectPtr warm_pod, warm_account, warm_config;
+  kube::ObjectPtr offer;  // a pod of a pool that fits, where it has none; null: there is none
   // Whether nothing that was sent earlier, be it by a process that led before, can change it any
   // more (Known::is_settled).
   bool network_settled = true, config_settled = true;
@@ -78,6 +81,7 @@ enum class ActionKind {
   kLiftGate,  // takes the scheduling gate off pod `uid`
   kDelete,    // `resource` `name` with precondition `uid`
   kStatus,    // writes `object` as the status
+  kTake,      // merge patch `object` by which what was a pool's becomes the workspace's
 };
 
 struct Action {
@@ -87,8 +91,9 @@ struct Action {
   std::string uid;
   Json object;
   std::string ns{};  // empty: the workspace's
-  // Of kApply and kFence: the resourceVersion that was looked at. One that comes late, from a
-  // process that led before, is refused where anybody has written since.
+  // Of kApply, kFence and kTake, and of kDelete where it must not meet what has changed since: the
+  // resourceVersion that was looked at. One that comes late, from
+  // a process that led before, is refused where anybody has written since.
   std::string version{};
 };
 

@@ -97,6 +97,42 @@ struct Unreachable {
 [[nodiscard]] Json desired_pod(const Workspace& workspace, const Defaults& defaults,
                                const Access& access, const std::string& token);
 
+// A pool's pod, which is made before anybody knows for which session: everything that a session's
+// pod has but what that session brings. Nobody's code has run in it, it knows no repository and no
+// task, no credential is near it, and its network is closed whole (docs/pools.md).
+//
+// Whether `workspace` can have such a pod; else why not, for people.
+[[nodiscard]] std::string no_warm_pod(const Workspace& workspace, const Defaults& defaults,
+                                      const std::string& llm_url);
+// All that a warm pod has fixed: two workspaces of one shape fit into the same pod.
+[[nodiscard]] std::string warm_shape(const Workspace& workspace, const Defaults& defaults);
+
+struct PoolPlace {
+  std::string ns;
+  std::string pool;
+  std::string pool_uid;
+  std::string name;                 // of ServiceAccount, ConfigMap and Pod
+  std::chrono::seconds lifetime{};  // of the pod, waiting and working
+};
+// The name of a pool's NetworkPolicy, which denies all and selects by kPoolLabel.
+[[nodiscard]] std::string pool_network_name(const std::string& pool);
+[[nodiscard]] Json desired_pool_network(const PoolPlace& place);
+[[nodiscard]] Json desired_warm_account(const PoolPlace& place);
+// Guard's policy for its preflight, and git's configuration.
+[[nodiscard]] Json desired_warm_config(const PoolPlace& place, const Workspace& workspace,
+                                       const std::vector<Unreachable>& unreachable);
+[[nodiscard]] Json desired_warm_pod(const PoolPlace& place, const Workspace& workspace,
+                                    const Defaults& defaults);
+
+inline constexpr const char* kPoolApiKind = "AgentWorkspacePool";
+// On a warm pod: its warm_shape().
+inline constexpr const char* kShapeAnnotation = "palisade.dev/shape";
+// On a pod that was taken: "SPECHASH/SECONDS", written after its ConfigMap, so that the kubelet
+// looks at its volumes at once.
+inline constexpr const char* kDeliveredAnnotation = "palisade.dev/delivered";
+// In the ConfigMap of a session in a pool's pod: what guard starts there.
+inline constexpr const char* kCommandKey = "command.json";
+
 inline constexpr const char* kWorkspaceUidAnnotation = "palisade.dev/workspace-uid";
 inline constexpr const char* kSpecHashAnnotation = "palisade.dev/spec-hash";
 inline constexpr const char* kTokenHashAnnotation = "palisade.dev/token-hash";

@@ -10,6 +10,9 @@
 
 namespace palisade::op {
 
+// What it does, for a log: "apply", "lift the gate of", ...
+[[nodiscard]] const char* action_name(ActionKind kind);
+
 // Writes name a UID, applies the resourceVersion that was looked at too, and what is new is created
 // and never adopted: two executors at once do no harm, and what one sent long ago does none either.
 // After a conflict `known` has the object as it is. What the API server said of a kApply or
@@ -18,6 +21,8 @@ namespace palisade::op {
                                          const Plan& plan, Known& known, std::string& create_error,
                                          std::stop_token stop);
 
+// `workspace` may also be a pool that says its kind; so in both.
+//
 // `status` as that of `workspace`; a conflict where the workspace has changed meanwhile: what a
 // status counts (restarts, losses, the end) is never written over by who has not seen it. Returns
 // the workspace as it is then, null where it has gone.

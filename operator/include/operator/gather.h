@@ -51,11 +51,21 @@ class Gatherer {
   [[nodiscard]] kube::Result<Observed> gather(const kube::ObjectPtr& workspace,
                                               std::stop_token stop);
 
- private:
+  // AgentPolicies that select the namespace.
+  [[nodiscard]] kube::Result<std::expected<std::vector<policy::AgentPolicy>, Problem>> policies(
+      const std::string& ns, const std::stop_token& stop) const;
+  // What no session may reach, read anew once a minute.
+  struct OffLimits {
+    std::vector<std::string> api_server;
+    std::vector<Unreachable> targets;
+  };
+  [[nodiscard]] kube::Result<OffLimits> off_limits(const std::stop_token& stop);
   // From the API server itself; null where it is not there.
   [[nodiscard]] kube::Result<kube::ObjectPtr> read(const kube::Resource& resource,
                                                    const std::string& ns, const std::string& name,
                                                    const std::stop_token& stop) const;
+
+ private:
   // The session's own objects.
   [[nodiscard]] kube::Result<void> find_objects(Observed& seen, const std::string& key,
                                                 const std::optional<Workspace>& workspace,
@@ -80,14 +90,6 @@ class Gatherer {
   [[nodiscard]] kube::Result<std::expected<Endpoint, Problem>> endpoint(
       const std::string& field, const std::string& url, const std::vector<std::string>& api_server,
       const std::stop_token& stop) const;
-  [[nodiscard]] kube::Result<std::expected<std::vector<policy::AgentPolicy>, Problem>> policies(
-      const std::string& ns, const std::stop_token& stop) const;
-  // What no session may reach, read anew once a minute.
-  struct OffLimits {
-    std::vector<std::string> api_server;
-    std::vector<Unreachable> targets;
-  };
-  [[nodiscard]] kube::Result<OffLimits> off_limits(const std::stop_token& stop);
 
   const std::shared_ptr<const kube::Client> client_;
   const Caches caches_;

@@ -24,6 +24,7 @@ inline constexpr const char* kFinalizer = "palisade.dev/workspace";
 inline constexpr const char* kFieldManager = "palisade-operator";
 inline constexpr const char* kWorkspaceLabel = "palisade.dev/workspace";
 inline constexpr const char* kAgentLabel = "palisade.dev/agent";
+inline constexpr const char* kPoolLabel = "palisade.dev/pool";  // on what waits in a pool
 inline constexpr const char* kManagedByLabel = "app.kubernetes.io/managed-by";
 inline constexpr const char* kManagedBy = "palisade";
 inline constexpr const char* kSchedulingGate = "palisade.dev/network-policy";
@@ -33,7 +34,8 @@ inline constexpr const char* kSchedulingGate = "palisade.dev/network-policy";
 // PersistentVolumeClaims
 [[nodiscard]] const kube::Resource& volume_claims();
 
-// The name of a workspace's Pod, ServiceAccount, ConfigMap and NetworkPolicy.
+// The name of a workspace's NetworkPolicy and, but for a pod that comes from a pool, of its Pod,
+// ServiceAccount and ConfigMap.
 [[nodiscard]] inline std::string agent_object(const std::string& workspace) {
   return workspace + "-agent";
 }
@@ -105,6 +107,20 @@ struct Storage {
   std::optional<std::string> storage_class;  // nullopt: the cluster's default
 };
 
+// status.warmPod: the pod of a pool that a workspace takes instead of having one made. It is the
+// workspace's once its owner reference says so; until then it is no more than looked at.
+struct WarmPod {
+  std::string name;  // of the pod, and of its ServiceAccount and ConfigMap
+  std::string uid;
+  std::string pool;
+  std::string since;                // when it was chosen (RFC 3339): the session's start
+  std::chrono::seconds lifetime{};  // its activeDeadlineSeconds, which count from the pod's start
+};
+// nullopt where there is none, or where it is none that the operator writes.
+[[nodiscard]] std::optional<WarmPod> warm_pod_of(const Json& workspace);
+// The name of its pod, wherever that comes from.
+[[nodiscard]] std::string pod_name_of(const Json& workspace);
+
 struct Workspace {
   std::string name;
   std::string ns;
@@ -112,6 +128,9 @@ struct Workspace {
   std::int64_t generation = 0;
   bool deleting = false;
   bool has_finalizer = false;
+
+  std::string template_name;  // spec.templateRef; empty: none
+  std::optional<WarmPod> warm_pod;
 
   std::string image;  // empty: the operator's default
   std::string model = "gpt-4o";
@@ -150,7 +169,11 @@ struct Workspace {
   std::optional<Storage> storage;  // nullopt: what is not pushed ends with the pod
   bool retain = false;             // the volume outlives the workspace
 
-  [[nodiscard]] std::string agent_object() const { return op::agent_object(name); }
+  // Of Pod, ServiceAccount and ConfigMap.
+  [[nodiscard]] std::string agent_object() const {
+    return warm_pod ? warm_pod->name : op::agent_object(name);
+  }
+  [[nodiscard]] std::string network_policy() const { return op::agent_object(name); }
   [[nodiscard]] std::string git_secret() const { return name + "-git"; }
   [[nodiscard]] std::string llm_secret() const { return name + "-llm"; }
   [[nodiscard]] std::string volume_claim() const { return name + "-workspace"; }

@@ -59,6 +59,8 @@ struct AgentPod {
   std::string workspace_uid;  // the uid that its owner reference gives; or ""
   policy::Labels labels;
   std::string reason;  // policy::agent_reason; "" where the pod is no Aider pod
+  // The AgentWorkspacePool that owns it while it waits (then workspace_uid is the pool's); or "".
+  std::string pool{};
 };
 
 // Names that the chart gives; users and groups as the API server authenticates them.

@@ -1,0 +1,83 @@
+// Looks at pools, one after the other on one thread, and offers their pods to workspaces.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include <operator/gather.h>
+#include <operator/pool.h>
+
+namespace palisade::op {
+
+// The index of pods, ServiceAccounts and ConfigMaps by what pool_index() says; that of pools by
+// namespace.
+inline constexpr const char* kByPool = "pool";
+inline constexpr const char* kByNamespace = "namespace";
+// NAMESPACE/POOL by an object's label; none where it has no such label.
+[[nodiscard]] std::vector<std::string> pool_index(const Json& object);
+
+// Thread-safe.
+class Pools {
+ public:
+  struct Watched {
+    const kube::Cache* pools = nullptr;
+    const kube::Cache* templates = nullptr;
+    const kube::Cache* pods = nullptr;
+    const kube::Cache* service_accounts = nullptr;
+    const kube::Cache* config_maps = nullptr;
+  };
+  struct Hooks {
+    std::function<void(const Json& pool, const std::vector<PlannedEvent>& events)> tell;
+  };
+  struct Outcome {
+    bool ok = true;  // false: to be tried again with back-off
+    std::optional<std::chrono::seconds> after;
+  };
+
+  Pools(std::shared_ptr<const kube::Client> client, std::shared_ptr<Gatherer> gatherer,
+        std::shared_ptr<Known> known, Watched watched, Config config,
+        std::map<std::string, std::string> gateways,
+        std::function<std::chrono::system_clock::time_point()> now, Hooks hooks);
+
+  // One look at the pool of that key, in rounds until only the world can say more.
+  [[nodiscard]] Outcome reconcile(const std::string& key, const std::stop_token& stop);
+
+  // A pod that waits and has the shape of this workspace, which has none yet and names a template;
+  // null where there is none. One pod is offered to one workspace at a time, for some seconds: the
+  // write by which it is taken decides all the same.
+  [[nodiscard]] kube::ObjectPtr offer(const Json& workspace);
+  // Pools of a namespace that take their pods from that template.
+  [[nodiscard]] std::vector<std::string> of_template(const std::string& ns,
+                                                     const std::string& name) const;
+
+ private:
+  using Steady = std::chrono::steady_clock;
+  [[nodiscard]] kube::Result<PoolObserved> gather(const kube::ObjectPtr& pool,
+                                                  const std::stop_token& stop);
+  [[nodiscard]] kube::Result<void> find_places(PoolObserved& seen, const Pool& pool,
+                                               const std::stop_token& stop);
+  void remember_made(const std::string& key, const Plan& plan);
+
+  const std::shared_ptr<const kube::Client> client_;
+  const std::shared_ptr<Gatherer> gatherer_;
+  const std::shared_ptr<Known> known_;
+  const Watched watched_;
+  const Config config_;
+  const std::map<std::string, std::string> gateways_;
+  const std::function<std::chrono::system_clock::time_point()> now_;
+  const Hooks hooks_;
+  std::mutex mutex_;
+  // All guarded by mutex_.
+  std::map<std::string, std::string> create_errors_;  // by pool
+  // What was made a moment ago and no cache may know yet: by pool, names and when.
+  std::map<std::string, std::map<std::string, Steady::time_point>> made_;
+  std::map<std::string, std::pair<std::string, Steady::time_point>> offered_;  // pod's uid: to whom
+};
+
+}  // namespace palisade::op

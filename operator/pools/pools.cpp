@@ -1,0 +1,264 @@
+#include <algorithm>
+#include <set>
+
+#include <spdlog/spdlog.h>
+
+#include <operator/executor.h>
+#include <operator/pools.h>
+
+#include "compare.h"
+#include "json_access.h"
+
+namespace palisade::op {
+
+namespace {
+
+using namespace kube::resources;
+
+constexpr int kMostLooks = 4;
+constexpr std::chrono::seconds kOfferedFor{10};
+
+bool owned_by_pool(const Json& object, const std::string& uid) {
+  const Json& owners = child(child(object, "metadata"), "ownerReferences");
+  return owners.is_array() && std::ranges::any_of(owners, [&](const Json& owner) {
+           return text_at(owner, "uid") == uid;
+         });
+}
+
+}  // namespace
+
+std::vector<std::string> pool_index(const Json& object) {
+  const Json& metadata = child(object, "metadata");
+  const std::string pool = text_at(child(metadata, "labels"), kPoolLabel);
+  if (pool.empty()) return {};
+  return {kube::object_key(text_at(metadata, "namespace"), pool)};
+}
+
+Pools::Pools(std::shared_ptr<const kube::Client> client, std::shared_ptr<Gatherer> gatherer,
+             std::shared_ptr<Known> known, Watched watched, Config config,
+             std::map<std::string, std::string> gateways,
+             std::function<std::chrono::system_clock::time_point()> now, Hooks hooks)
+    : client_(std::move(client)),
+      gatherer_(std::move(gatherer)),
+      known_(std::move(known)),
+      watched_(watched),
+      config_(std::move(config)),
+      gateways_(std::move(gateways)),
+      now_(std::move(now)),
+      hooks_(std::move(hooks)) {}
+
+std::vector<std::string> Pools::of_template(const std::string& ns, const std::string& name) const {
+  std::vector<std::string> out;
+  const auto listed = watched_.pools->by_index(kByNamespace, ns);
+  for (const kube::ObjectPtr& pool : listed) {
+    if (text_at(child(child(*pool, "spec"), "templateRef"), "name") == name)
+      out.push_back(kube::object_key(*pool));
+  }
+  return out;
+}
+
+kube::ObjectPtr Pools::offer(const Json& workspace) {
+  if (warm_pod_of(workspace) ||
+      text_at(child(child(workspace, "spec"), "templateRef"), "name").empty())
+    return nullptr;
+  const auto parsed = parse_workspace(workspace);
+  // One with a terminal would need a pod that has one.
+  if (!parsed || parsed->deleting || parsed->suspend || !parsed->task ||
+      is_final_phase(text_at(child(workspace, "status"), "phase")))
+    return nullptr;
+  const auto gateway = gateways_.find(parsed->gateway);
+  if (gateway == gateways_.end() ||
+      !no_warm_pod(*parsed, config_.defaults, gateway->second).empty())
+    return nullptr;
+  const auto from = of_template(parsed->ns, parsed->template_name);
+  if (from.empty()) return nullptr;
+  const std::string shape = warm_shape(*parsed, config_.defaults);
+  const auto now = Steady::now();
+  const std::scoped_lock lock(mutex_);
+  std::erase_if(offered_,
+                [&](const auto& entry) { return now - entry.second.second > kOfferedFor; });
+  for (const std::string& key : from) {
+    const auto pool = watched_.pools->get(key);
+    if (!pool || terminating(*pool)) continue;
+    const auto waiting = watched_.pods->by_index(kByPool, key);
+    for (const kube::ObjectPtr& cached : waiting) {
+      const std::string name = text_at(child(*cached, "metadata"), "name");
+      const auto pod = known_->newest(kPods, parsed->ns, name, cached);
+      if (!pod || !may_be_taken(*pod, uid_of(*pool)) || annotation(*pod, kShapeAnnotation) != shape)
+        continue;
+      const auto has = [&](const kube::Resource& resource, const kube::Cache* cache) {
+        const auto object =
+            known_->newest(resource, parsed->ns, name, cache->get(parsed->ns, name));
+        return object && owned_by_pool(*object, uid_of(*pool));
+      };
+      if (!has(kServiceAccounts, watched_.service_accounts) ||
+          !has(kConfigMaps, watched_.config_maps))
+        continue;
+      const auto [entry, free] = offered_.try_emplace(uid_of(*pod), parsed->uid, now);
+      if (free || entry->second.first == parsed->uid) return pod;
+    }
+  }
+  return nullptr;
+}
+
+kube::Result<void> Pools::find_places(PoolObserved& seen, const Pool& pool,
+                                      const std::stop_token& stop) {
+  const std::string key = kube::object_key(pool.ns, pool.name);
+  std::set<std::string> names;
+  {
+    const std::scoped_lock lock(mutex_);
+    auto& made = made_[key];
+    const auto now = Steady::now();
+    std::erase_if(made, [&](const auto& entry) { return now - entry.second > Known::kEchoWithin; });
+    for (const auto& entry : made)
+      names.insert(entry.first);
+    if (made.empty()) made_.erase(key);
+  }
+  for (const kube::Cache* cache :
+       {watched_.pods, watched_.service_accounts, watched_.config_maps}) {
+    const auto found = cache->by_index(kByPool, key);
+    for (const kube::ObjectPtr& object : found)
+      names.insert(text_at(child(*object, "metadata"), "name"));
+  }
+  for (const std::string& name : names) {
+    WarmPlace place{name};
+    const auto find = [&](const kube::Resource& resource, const kube::Cache* cache) {
+      return known_->newest(resource, pool.ns, name, cache->get(pool.ns, name));
+    };
+    place.account = find(kServiceAccounts, watched_.service_accounts);
+    place.config = find(kConfigMaps, watched_.config_maps);
+    place.pod = find(kPods, watched_.pods);
+    for (kube::ObjectPtr* const named : {&place.account, &place.config}) {
+      if (*named && !owned_by_pool(**named, pool.uid)) named->reset();
+    }
+    // Nothing is cleared away on a cache's word: the pod that it goes with may be a workspace's.
+    if (!place.pod && (place.account || place.config)) {
+      auto live = gatherer_->read(kPods, pool.ns, name, stop);
+      if (!live) return std::unexpected(std::move(live.error()));
+      place.pod = std::move(*live);
+    }
+    if (place.pod && !owned_by_pool(*place.pod, pool.uid)) {
+      place.taken = true;
+      place.pod.reset();
+    }
+    // One that is a workspace's wholly, or somebody else's.
+    if (!place.pod && !place.account && !place.config) continue;
+    seen.places.push_back(std::move(place));
+  }
+  return {};
+}
+
+kube::Result<PoolObserved> Pools::gather(const kube::ObjectPtr& object,
+                                         const std::stop_token& stop) {
+  PoolObserved seen;
+  seen.pool = *object;
+  seen.pool["kind"] = kPoolApiKind;
+  seen.gateways = gateways_;
+  seen.policies = std::vector<policy::AgentPolicy>();
+  const auto pool = parse_pool(*object);
+  if (!pool) return seen;
+  if (auto done = find_places(seen, *pool, stop); !done)
+    return std::unexpected(std::move(done.error()));
+  auto network = gatherer_->read(kNetworkPolicies, pool->ns, pool_network_name(pool->name), stop);
+  if (!network) return std::unexpected(std::move(network.error()));
+  seen.network = std::move(*network);
+  {
+    const std::scoped_lock lock(mutex_);
+    if (const auto held = create_errors_.find(kube::object_key(*object));
+        held != create_errors_.end())
+      seen.create_error = held->second;
+  }
+  if (pool->deleting) return seen;
+  seen.workspace_template = watched_.templates->get(pool->ns, pool->template_name);
+  auto off = gatherer_->off_limits(stop);
+  if (!off) return std::unexpected(std::move(off.error()));
+  seen.unreachable = std::move(off->targets);
+  auto bounds = gatherer_->policies(pool->ns, stop);
+  if (!bounds) return std::unexpected(std::move(bounds.error()));
+  seen.policies = std::move(*bounds);
+  return seen;
+}
+
+void Pools::remember_made(const std::string& key, const Plan& plan) {
+  const std::scoped_lock lock(mutex_);
+  for (const Action& action : plan.actions) {
+    if (action.kind == ActionKind::kCreatePod) made_[key][action.name] = Steady::now();
+  }
+}
+
+Pools::Outcome Pools::reconcile(const std::string& key, const std::stop_token& stop) {
+  const auto [ns, name] = kube::split_key(key);
+  Outcome outcome;
+  auto cached = watched_.pools->get(key);
+  if (!cached) {
+    const std::scoped_lock lock(mutex_);
+    create_errors_.erase(key);
+    made_.erase(key);
+    return outcome;
+  }
+  kube::ObjectPtr object = known_->newest(pools(), ns, name, cached);
+  std::optional<Json> status;
+  std::vector<PlannedEvent> events;
+  for (int round = 1;; ++round) {
+    auto seen = gather(object, stop);
+    if (!seen) {
+      if (!stop.stop_requested())
+        spdlog::warn("pool {}: not looked at: {}", key, seen.error().text());
+      return {false, seen.error().retry_after};
+    }
+    Plan plan = decide_pool(*seen, config_, now_());
+    std::erase_if(plan.actions, [&](Action& action) {
+      if (action.kind != ActionKind::kStatus) return false;
+      status = std::move(action.object);
+      return true;
+    });
+    std::ranges::move(plan.events, std::back_inserter(events));
+    outcome.after = plan.requeue_after;
+    if (plan.actions.empty()) break;
+    remember_made(key, plan);
+    std::string create_error;
+    const auto done = execute(*client_, seen->pool, plan, *known_, create_error, stop);
+    {
+      const std::scoped_lock lock(mutex_);
+      if (create_error.empty()) {
+        create_errors_.erase(key);
+      } else {
+        create_errors_[key] = create_error;
+      }
+    }
+    for (const Action& action : plan.actions)
+      spdlog::info("pool {}: {} {}", key, action_name(action.kind),
+                   action.resource->kind + " " + action.name);
+    if (!done) {
+      if (!stop.stop_requested()) spdlog::warn("pool {}: {}", key, done.error().text());
+      outcome.ok = false;
+      outcome.after = done.error().retry_after;
+      break;
+    }
+    object = known_->newest(pools(), ns, name, object);
+    if (round == kMostLooks) {
+      outcome.after = std::chrono::seconds(1);
+      break;
+    }
+    if (status) {
+      Json with = *object;
+      with["status"] = *status;
+      object = std::make_shared<const Json>(std::move(with));
+    }
+  }
+  Json said = *object;
+  said["kind"] = kPoolApiKind;
+  said["apiVersion"] = kApiVersion;
+  if (status) {
+    const auto written = write_status(*client_, said, *status, *known_, stop);
+    if (!written) {
+      if (!stop.stop_requested()) spdlog::warn("pool {}: {}", key, written.error().text());
+      outcome.ok = false;
+      if (written.error().is_conflict()) events.clear();
+    }
+  }
+  if (!events.empty() && hooks_.tell) hooks_.tell(said, events);
+  return outcome;
+}
+
+}  // namespace palisade::op
