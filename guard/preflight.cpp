@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kPause{250};  // between two rounds
-constexpr std::size_t kNamed = 3;    // open targets that a message names
+constexpr std::size_t kNamed = 4;    // open targets that a message names
 
 // A question for the name servers of the root: what serves DNS answers it, with a refusal at least.
 constexpr std::array<std::uint8_t, 17> kQuestion{0x50, 0x4c, 0x01, 0x00, 0, 1, 0, 0, 0,
@@ -189,6 +189,22 @@ std::string named(const Unreachable& target) {
   return target.name.empty() ? text : text + ")";
 }
 
+// One of each name first, so that a message has them all: three addresses of the API server say no
+// more than one.
+std::vector<std::size_t> by_name(const std::vector<std::size_t>& open,
+                                 const std::vector<Unreachable>& targets) {
+  std::vector<std::size_t> first;
+  std::vector<std::size_t> rest;
+  for (const std::size_t index : open) {
+    const bool told = std::ranges::any_of(first, [&](std::size_t other) {
+      return !targets[index].name.empty() && targets[other].name == targets[index].name;
+    });
+    (told ? rest : first).push_back(index);
+  }
+  first.insert(first.end(), rest.begin(), rest.end());
+  return first;
+}
+
 }  // namespace
 
 std::vector<std::size_t> reachable(const std::vector<Unreachable>& targets, milliseconds timeout) {
@@ -227,7 +243,7 @@ std::vector<std::size_t> reachable(const std::vector<Unreachable>& targets, mill
 std::expected<void, std::string> preflight(const PreflightPolicy& policy) {
   const auto until = Clock::now() + policy.within;
   while (true) {
-    auto open = reachable(policy.unreachable, policy.timeout);
+    const auto open = by_name(reachable(policy.unreachable, policy.timeout), policy.unreachable);
     if (open.empty()) return {};
     if (Clock::now() + kPause >= until) {
       std::string message = "egress is open: ";

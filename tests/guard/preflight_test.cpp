@@ -271,22 +271,23 @@ TEST(Preflight, WaitsUntilAllAreClosed) {
   });
 }
 
-TEST(Preflight, NamesTheFirstOpenOnesAndTheFix) {
+TEST(Preflight, NamesOneOfEachKindAndTheFix) {
   alone([]() -> std::string {
     PreflightPolicy policy;
     policy.unreachable = {{"the API server", "127.0.0.1", 443, false},
+                          {"the API server", "127.0.0.1", 6443, false},
                           {"nowhere", "10.9.9.9", 80, false},
                           {"DNS", "127.0.0.1", 53, true},
                           {"", "::1", 80, false},
-                          {"another pod", "127.0.0.1", 8080, false}};
+                          {"another pod", "127.0.0.1", 8443, false}};
     policy.within = milliseconds{0};
     auto result = preflight(policy);
     if (result) return "nothing was open";
     const std::string expected =
         "egress is open: the API server (127.0.0.1 port 443/tcp), DNS (127.0.0.1 port 53/udp), ::1 "
-        "port 80/tcp and 1 more can be reached: the cluster's network plugin does not enforce "
-        "NetworkPolicy (install one that does), or another policy lets the pod's traffic out "
-        "(remove it)";
+        "port 80/tcp, another pod (127.0.0.1 port 8443/tcp) and 1 more can be reached: the "
+        "cluster's network plugin does not enforce NetworkPolicy (install one that does), or "
+        "another policy lets the pod's traffic out (remove it)";
     return result.error() == expected ? "" : result.error();
   });
 }

@@ -30,8 +30,8 @@ namespace palisade::guard {
                                                  std::chrono::milliseconds timeout);
 
 // Rounds until one finds every target closed, or `policy.within` is over. The error is one line for
-// people: the first three open targets by name and address, how many more, and the fix. Nothing to
-// try is success. Blocks the calling thread for `within` + `timeout` at most.
+// people: four open targets by name and address, one of each name first, how many more, and the
+// fix. Nothing to try is success. Blocks the calling thread for `within` + `timeout` at most.
 [[nodiscard]] std::expected<void, std::string> preflight(const PreflightPolicy& policy);
 
 }  // namespace palisade::guard
