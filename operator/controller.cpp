@@ -346,9 +346,9 @@ Controller::Controller(std::shared_ptr<const kube::Client> client, ControllerOpt
                       // Those that are read by turns may be some seconds old: too old to start by.
                       impl.options.namespaces.empty() ? &impl.namespaces->cache() : nullptr,
                       &impl.policies->cache()};
-  auto gatherer = std::make_shared<Gatherer>(impl.client, caches, impl.options.gateways,
-                                             impl.options.config.defaults.gateway,
-                                             impl.options.resolver, impl.known);
+  auto gatherer = std::make_shared<Gatherer>(
+      impl.client, caches, impl.options.gateways, impl.options.config.defaults.gateway,
+      impl.options.unreachable, impl.options.resolver, impl.known);
   impl.reconciler =
       std::make_unique<Reconciler>(impl.client, std::move(gatherer), impl.known,
                                    impl.options.config, impl.options.now, impl.hooks());
