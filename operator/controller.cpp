@@ -356,9 +356,9 @@ Controller::Controller(std::shared_ptr<const kube::Client> client, ControllerOpt
                       // Those that are read by turns may be some seconds old: too old to start by.
                       impl.options.namespaces.empty() ? &impl.namespaces->cache() : nullptr,
                       &impl.policies->cache()};
-  auto gatherer = std::make_shared<Gatherer>(impl.client, caches, impl.options.gateways,
-                                             impl.options.config.defaults.gateway,
-                                             impl.options.resolver, impl.known);
+  auto gatherer = std::make_shared<Gatherer>(
+      impl.client, caches, impl.options.gateways, impl.options.config.defaults.gateway,
+      impl.options.unreachable, impl.options.resolver, impl.known);
   impl.pool_worker = std::make_unique<PoolWorker>(
       impl.client, gatherer, impl.known, caches, impl.options,
       [&impl](const std::string& ns) { return impl.knows(ns); },

@@ -6,6 +6,8 @@
 
 #include <operator/endpoints.h>
 
+#include "json_access.h"
+
 namespace palisade::op {
 
 namespace {
@@ -170,6 +172,69 @@ std::string forbidden_reason(const Cidr& block, const std::vector<Cidr>& except,
       return fmt::format("it reaches the API server ({})", address);
   }
   return {};
+}
+
+std::vector<std::uint16_t> tcp_ports(const Json& object) {
+  std::vector<std::uint16_t> out;
+  const Json ports = object.value("ports", Json::array());
+  for (const Json& port : ports) {
+    if (!port.is_object() || port.value("protocol", "TCP") != "TCP") continue;
+    const Json number = port.value("port", Json());
+    if (number.is_number_integer() && number > 0 && number < 65536)
+      out.push_back(number.get<std::uint16_t>());
+  }
+  return out;
+}
+
+namespace {
+
+struct Backend {
+  std::string address;
+  std::string node;
+  std::vector<std::uint16_t> ports;
+};
+
+// https://kubernetes.io/docs/reference/kubernetes-api/discovery/endpoint-slice-v1/: addresses of
+// one endpoint are the same pod's; a condition that is left out means ready, and not terminating.
+std::vector<Backend> ready_pods(const std::vector<Json>& slices, const std::string& family) {
+  std::vector<Backend> out;
+  for (const Json& slice : slices) {
+    if (text_at(slice, "addressType") != family) continue;
+    const auto ports = tcp_ports(slice);
+    for (const Json& endpoint : child(slice, "endpoints")) {
+      const Json& conditions = child(endpoint, "conditions");
+      const Json& addresses = child(endpoint, "addresses");
+      if (child(conditions, "ready") == false || child(conditions, "terminating") == true ||
+          !addresses.is_array() || addresses.empty() || !addresses.front().is_string())
+        continue;
+      const auto address = addresses.front().get<std::string>();
+      if (address.find('/') == std::string::npos && parse_cidr(address))
+        out.push_back({address, text_at(endpoint, "nodeName"), ports});
+    }
+  }
+  std::ranges::sort(out, {}, &Backend::address);
+  return out;
+}
+
+}  // namespace
+
+std::vector<Unreachable> pods_behind(const std::vector<Json>& slices) {
+  std::vector<Unreachable> out;
+  for (const char* family : {"IPv4", "IPv6"}) {
+    const auto pods = ready_pods(slices, family);
+    if (pods.empty()) continue;
+    const auto& first = pods.front();
+    auto second =
+        std::ranges::find_if(pods, [&](const Backend& pod) { return pod.node != first.node; });
+    if (second == pods.end()) second = std::next(pods.begin());
+    const auto add = [&](const Backend& pod) {
+      for (const std::uint16_t port : pod.ports)
+        out.push_back({"another pod", pod.address, port, false, false, true});
+    };
+    add(first);
+    if (second != pods.end() && second->address != first.address) add(*second);
+  }
+  return out;
 }
 
 std::vector<Cidr> never_reachable() {

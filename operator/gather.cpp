@@ -43,19 +43,6 @@ bool is_a_pools(const Json& object) {
   });
 }
 
-// The TCP ports of a Service's spec or of an EndpointSlice.
-std::vector<std::uint16_t> tcp_ports(const Json& object) {
-  std::vector<std::uint16_t> out;
-  const Json ports = object.value("ports", Json::array());
-  for (const Json& port : ports) {
-    if (!port.is_object() || port.value("protocol", "TCP") != "TCP") continue;
-    const Json number = port.value("port", Json());
-    if (number.is_number_integer() && number > 0 && number < 65536)
-      out.push_back(number.get<std::uint16_t>());
-  }
-  return out;
-}
-
 }  // namespace
 
 const kube::Resource& agent_policies() {
@@ -90,11 +77,13 @@ std::expected<std::vector<std::string>, std::string> resolve_host(const std::str
 
 Gatherer::Gatherer(std::shared_ptr<const kube::Client> client, Caches caches,
                    std::map<std::string, std::string> gateways, std::optional<Gateway> own,
-                   Resolver resolver, std::shared_ptr<Known> known)
+                   std::vector<std::string> unreachable, Resolver resolver,
+                   std::shared_ptr<Known> known)
     : client_(std::move(client)),
       caches_(caches),
       gateways_(std::move(gateways)),
       own_{{}, {}, {}, std::move(own)},
+      unreachable_(std::move(unreachable)),
       resolver_(std::move(resolver)),
       known_(std::move(known)) {}
 
@@ -468,10 +457,13 @@ kube::Result<Gatherer::OffLimits> Gatherer::off_limits(const std::stop_token& st
   const Json spec = service->value("spec", Json::object());
   for (const Json& ip : spec.value("clusterIPs", Json::array()))
     api_server(ip.get<std::string>(), tcp_ports(spec));
-  kube::ListOptions query;
-  query.ns = "default";
-  query.label_selector = "kubernetes.io/service-name=kubernetes";
-  auto slices = client_->list(kube::resources::kEndpointSlices, query, stop);
+  const auto slices_of = [&](const std::string& ns, const std::string& name) {
+    kube::ListOptions query;
+    query.ns = ns;
+    query.label_selector = "kubernetes.io/service-name=" + name;
+    return client_->list(kube::resources::kEndpointSlices, query, stop);
+  };
+  auto slices = slices_of("default", "kubernetes");
   if (!slices) return std::unexpected(std::move(slices.error()));
   for (const Json& slice : slices->items) {
     for (const Json& entry : slice.value("endpoints", Json::array())) {
@@ -489,6 +481,13 @@ kube::Result<Gatherer::OffLimits> Gatherer::off_limits(const std::stop_token& st
       for (const bool udp : {true, false})
         out.targets.push_back({"the cluster's DNS", ip.get<std::string>(), 53, udp, false});
     }
+  }
+  // Behind a Service's address may be nobody, and what answers there says nothing of pods.
+  for (const std::string& key : unreachable_) {
+    const auto [ns, name] = kube::split_key(key);
+    auto pods = slices_of(ns, name);
+    if (!pods) return std::unexpected(std::move(pods.error()));
+    std::ranges::move(pods_behind(pods->items), std::back_inserter(out.targets));
   }
   const std::scoped_lock lock(mutex_);
   off_limits_ = out;

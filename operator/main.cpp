@@ -43,6 +43,7 @@ struct Flags {
   std::string gateway_audience = "palisade-gateway";
   int workers = 4;
   std::vector<std::string> namespaces;
+  std::vector<std::string> unreachable;
   std::string lease = "palisade-operator";
   std::string lease_namespace;
   int lease_seconds = 15;
@@ -81,6 +82,12 @@ ControllerOptions options_of(const Flags& flags) {
   ControllerOptions options;
   options.workers = flags.workers;
   options.namespaces = flags.namespaces;
+  for (const std::string& service : flags.unreachable) {
+    const auto [ns, name] = kube::split_key(service);
+    if (ns.empty() || name.empty() || name.find('/') != std::string::npos)
+      throw std::runtime_error("--unreachable-service " + service + ": must be NAMESPACE/NAME");
+  }
+  options.unreachable = flags.unreachable;
   options.config.defaults.agent_image = flags.agent_image;
   options.config.defaults.courier_image = flags.courier_image;
   if (!flags.git_ca_file.empty()) options.config.defaults.git_ca = read_file(flags.git_ca_file);
@@ -294,6 +301,10 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   kube::add_watch_namespaces_flag(app, flags.namespaces);
+  app.add_option(
+      "--unreachable-service", flags.unreachable,
+      "NAMESPACE/NAME of a Service whose pods no session may reach: guard tries two of "
+      "them before an agent starts; needs to list EndpointSlices there; may be repeated");
   app.add_option("--lease", flags.lease,
                  "Lease by which several agree on who works; the others watch, and take over")
       ->capture_default_str();

@@ -190,7 +190,11 @@ def test_where_nothing_enforces_the_network_the_agent_does_not_start(world: Worl
     assert workspace["status"]["phase"] == "Failed", aw.describe("open", namespace)
     isolated = aw.condition("open", namespace, "Isolated")
     assert (isolated["status"], isolated["reason"]) == ("False", "PreflightFailed")
-    assert re.search("the cloud's metadata service|the API server|another pod|the cluster's DNS", isolated["message"]), isolated["message"]
+    assert re.search("the cloud's metadata service|the API server|the cluster's DNS", isolated["message"]), isolated["message"]
+    # A pod by its own address, and no Service's: one of the webhook's.
+    tried = re.search(r"another pod \(([0-9a-f.:]+) port 8443/tcp\)", isolated["message"])
+    webhooks = kubectl_json("get", "pods", "-n", "palisade-system", "-l", "app.kubernetes.io/component=webhook")["items"]
+    assert tried and tried[1] in {webhook["status"]["podIP"] for webhook in webhooks}, isolated["message"]
     pod = kubectl_json("get", "pod", "open-agent", "-n", namespace)
     [aider] = [c for c in pod["status"]["containerStatuses"] if c["name"] == "aider"]
     assert aider["state"]["terminated"]["exitCode"] == 122

@@ -136,6 +136,7 @@ void allow_egress(Connect& connect, const Workspace& w, const std::vector<Unreac
                   Detail detail) {
   std::vector<Cidr> never = never_reachable();
   for (const Unreachable& target : unreachable) {
+    if (target.of_pod) continue;
     if (auto block = parse_cidr(target.address)) never.push_back(*block);
   }
   for (const Json& rule : w.egress) {

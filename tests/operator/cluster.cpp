@@ -150,6 +150,7 @@ ControllerOptions ControllerTest::usual_options() {
   options.gateways = {{"default", "http://llm.llm.svc:8080/v1"},
                       {"own", gateway().llm_url()},
                       {"api", "https://kubernetes.default.svc/v1"}};
+  options.unreachable = {"palisade-system/palisade-webhook"};
   options.resolver =
       [](const std::string& host) -> std::expected<std::vector<std::string>, std::string> {
     if (host == "git.example.com") return std::vector<std::string>{"192.0.2.10"};

@@ -182,6 +182,73 @@ TEST(Forbidden, ExceptionsMakeRoomOnlyWhereTheyCoverTheWholeRange) {
             "");
 }
 
+// A pod behind a Service, as an EndpointSlice has it.
+Json backend(const std::string& address, const std::string& node, Json conditions = Json()) {
+  Json out{{"addresses", {address}}, {"nodeName", node}};
+  if (!conditions.is_null()) out["conditions"] = std::move(conditions);
+  return out;
+}
+
+Json slice(Json endpoints, Json ports = Json::array({{{"port", 8443}, {"protocol", "TCP"}}}),
+           const char* type = "IPv4") {
+  return {{"addressType", type}, {"endpoints", std::move(endpoints)}, {"ports", std::move(ports)}};
+}
+
+std::vector<std::string> told(const std::vector<Json>& slices) {
+  std::vector<std::string> out;
+  for (const Unreachable& one : pods_behind(slices)) {
+    EXPECT_EQ(one.name, "another pod");
+    EXPECT_FALSE(one.udp || one.forbidden || !one.of_pod);
+    out.push_back(one.address + " " + std::to_string(one.port));
+  }
+  return out;
+}
+
+TEST(PodsBehind, AreTwoThatListenOnTwoNodesWhereThereAreTwo) {
+  using Told = std::vector<std::string>;
+  const Json ready{{"ready", true}, {"serving", true}, {"terminating", false}};
+  const Json starting{{"ready", false}};
+  const Json ending{{"ready", true}, {"terminating", true}};
+  const Json a = backend("10.244.0.7", "one", ready);
+  const Json b = backend("10.244.0.8", "one");
+  const Json c = backend("10.244.1.9", "two", ready);
+  EXPECT_EQ(told({}), Told{});
+  EXPECT_EQ(told({slice(Json::array())}), Told{});
+  EXPECT_EQ(told({slice(Json::array({a}))}), Told{"10.244.0.7 8443"});
+  EXPECT_EQ(told({slice(Json::array({b, a}))}), (Told{"10.244.0.7 8443", "10.244.0.8 8443"}));
+  for (const auto& order : {Json::array({a, b, c}), Json::array({c, b, a}), Json::array({b, c, a})})
+    EXPECT_EQ(told({slice(order)}), (Told{"10.244.0.7 8443", "10.244.1.9 8443"}));
+  EXPECT_EQ(told({slice(Json::array({c})), slice(Json::array({a}))}),
+            (Told{"10.244.0.7 8443", "10.244.1.9 8443"}))
+      << "one Service may have several slices";
+  EXPECT_EQ(told({slice(Json::array({a})), slice(Json::array({a}))}), Told{"10.244.0.7 8443"})
+      << "a pod may stand in two slices for a while";
+  EXPECT_EQ(told({slice(Json::array({backend("10.244.0.7", "one", starting),
+                                     backend("10.244.0.8", "one", ending), c}))}),
+            Told{"10.244.1.9 8443"});
+  EXPECT_EQ(told({slice(Json::array({a}), Json::array({{{"port", 53}, {"protocol", "UDP"}},
+                                                       {{"port", 53}, {"protocol", "TCP"}},
+                                                       {{"port", 8443}}}))}),
+            (Told{"10.244.0.7 53", "10.244.0.7 8443"}));
+  EXPECT_EQ(told({slice(Json::array({backend("fd00::7", "one")}), Json::array({{{"port", 8443}}}),
+                        "IPv6"),
+                  slice(Json::array({a}))}),
+            (Told{"10.244.0.7 8443", "fd00::7 8443"}));
+}
+
+TEST(PodsBehind, WhatIsNoAddressIsPassedOver) {
+  const Json ports = Json::array({{{"port", 8443}}});
+  for (const Json& odd :
+       {Json(nullptr), Json("text"), Json::object(), slice(Json("text")), slice(Json(nullptr)),
+        slice(
+            Json::array({Json("text"), Json{{"addresses", Json::array()}}, Json{{"addresses", {7}}},
+                         Json{{"addresses", "10.244.0.7"}}, backend("10.244.0.0/16", "one"),
+                         backend("webhook.example.com", "one")})),
+        slice(Json::array({backend("webhook.example.com", "one")}), ports, "FQDN")}) {
+    EXPECT_TRUE(pods_behind({odd}).empty()) << odd;
+  }
+}
+
 TEST(ServiceEndpoint, BecomesItsAddressAndItsPods) {
   const auto target = parse_target("http://llm.models.svc:8080/v1");
   const Json service{{"spec",

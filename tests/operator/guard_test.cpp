@@ -164,6 +164,24 @@ TEST(GuardPolicy, EgressBySelectorIsNeverWhatNoSessionMayReach) {
   EXPECT_EQ(policy.preflight.unreachable.size(), 3U);
 }
 
+TEST(GuardPolicy, AnotherPodIsTriedUnlessItMayBeMeantAndNeverPartsTheRanges) {
+  const Workspace usual = parsed(usual_workspace());
+  const Unreachable pod{"another pod", "10.244.0.7", 8443, false, false, true};
+  auto targets = unreachable();
+  targets.push_back(pod);
+  const Json tried = guard_policy(usual, targets).at("preflight").at("unreachable");
+  EXPECT_EQ(
+      tried.back(),
+      (Json{{"name", "another pod"}, {"address", "10.244.0.7"}, {"port", 8443}, {"udp", false}}));
+
+  const Json rules =
+      Json::array({{{"to", Json::array({{{"podSelector", {{"matchLabels", {{"app", "db"}}}}}}})}}});
+  const Workspace wide = parsed(with("/spec/isolation/egress", rules));
+  // It lives as long as it does, and a session longer: what a session may reach is not written anew
+  // for it.
+  EXPECT_EQ(guard_policy(wide, targets), guard_policy(wide, unreachable()));
+}
+
 TEST(GuardPolicy, StaysReadableHoweverMuchEgressThereIs) {
   Json rules = Json::array();
   for (int i = 0; i < 16; ++i) {

@@ -25,6 +25,20 @@ class OffLimits : public ControllerTest {
            {"ports", Json::array({{{"name", "dns"}, {"port", 53}, {"protocol", "UDP"}},
                                   {{"name", "dns-tcp"}, {"port", 53}, {"protocol", "TCP"}}})}}}});
     ASSERT_TRUE(made) << made.error().text();
+    // As the endpoint slice controller writes it of the chart's Service.
+    const Json gone{{"addresses", {"10.244.0.6"}}, {"conditions", {{"ready", false}}}};
+    const Json ready{{"addresses", {"10.244.0.7"}}, {"conditions", {{"ready", true}}}};
+    const auto slice =
+        admin_->create(kEndpointSlices, "palisade-system",
+                       {{"apiVersion", "discovery.k8s.io/v1"},
+                        {"kind", "EndpointSlice"},
+                        {"metadata",
+                         {{"name", "palisade-webhook-x1"},
+                          {"labels", {{"kubernetes.io/service-name", "palisade-webhook"}}}}},
+                        {"addressType", "IPv4"},
+                        {"endpoints", Json::array({gone, ready})},
+                        {"ports", Json::array({{{"name", "https"}, {"port", 8443}}})}});
+    ASSERT_TRUE(slice) << slice.error().text();
   }
 
   // "NAME ADDRESS:PORT/PROTOCOL" of the policy that guard is given.
@@ -63,9 +77,12 @@ TEST_F(OffLimits, AreTriedByTheirAddressesOfThisCluster) {
         "the API server " + api_service + "/tcp",
         std::string("the API server 198.51.100.7:6443/tcp"),  // its EndpointSlice
         "the cluster's DNS " + dns_address + ":53/udp",
-        "the cluster's DNS " + dns_address + ":53/tcp"}) {
+        "the cluster's DNS " + dns_address + ":53/tcp",
+        std::string("another pod 10.244.0.7:8443/tcp")}) {
     EXPECT_THAT(found, ::testing::Contains(wanted));
   }
+  EXPECT_THAT(found, ::testing::Not(::testing::Contains(::testing::HasSubstr("10.244.0.6"))))
+      << "a pod that does not listen proves nothing";
 }
 
 }  // namespace

@@ -56,8 +56,9 @@ Process::Process(World& world, int made) : number(made), world_(world) {
                       nullptr};
   std::map<std::string, std::string> gateways{{"default", "http://192.0.2.77:8080/v1"}};
   if (world.own_gateway_) gateways["default"] = gateway().llm_url();
-  auto gatherer = std::make_shared<Gatherer>(client, caches, gateways,
-                                             world.config_.defaults.gateway, resolve_host, known);
+  auto gatherer =
+      std::make_shared<Gatherer>(client, caches, gateways, world.config_.defaults.gateway,
+                                 std::vector<std::string>{}, resolve_host, known);
   reconciler_ = std::make_unique<Reconciler>(
       client, std::move(gatherer), known, world.config_, [&world] { return world.api_.now; },
       Reconciler::Hooks{});

@@ -24,6 +24,9 @@ struct ControllerOptions {
   // One that cannot be watched holds up none of the others.
   std::vector<std::string> namespaces = {};
   std::map<std::string, std::string> gateways;
+  // Services, NAMESPACE/NAME, whose EndpointSlices may be listed: no session may reach their pods,
+  // and guard tries some of them before an agent starts.
+  std::vector<std::string> unreachable = {};
   int workers = 4;
   Resolver resolver = resolve_host;
   tokens::TransportFactory transports = nullptr;  // to git hosts' APIs; null: the usual

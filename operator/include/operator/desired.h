@@ -56,15 +56,6 @@ inline constexpr const char* kGatewayCaKey = "gateway-ca.pem";
 // On the Secret of a session's git token in the gateway's namespace.
 inline constexpr const char* kGitTokenLabel = "palisade.dev/git-token";
 
-// What must not answer when a session starts.
-struct Unreachable {
-  std::string name;  // "the API server", as a message says it
-  std::string address;
-  std::uint16_t port = 0;
-  bool udp = false;
-  bool forbidden = true;  // no spec.isolation.egress can mean it
-};
-
 [[nodiscard]] Json desired_service_account(const Workspace& workspace);
 // The token is copied from the user's Secret, so that the pod mounts an object that ends with the
 // session.

@@ -53,6 +53,26 @@ struct Endpoint {
 [[nodiscard]] std::string forbidden_reason(const Cidr& block, const std::vector<Cidr>& except,
                                            const std::vector<std::string>& api_server);
 
+// What must not answer when a session starts.
+struct Unreachable {
+  std::string name;  // "the API server", as a message says it
+  std::string address;
+  std::uint16_t port = 0;
+  bool udp = false;
+  bool forbidden = true;  // no spec.isolation.egress can mean it
+  // The address is a pod's, and somebody else's after that: nothing that lasts may rest on it.
+  bool of_pod = false;
+  bool operator==(const Unreachable&) const = default;
+};
+
+// The TCP ports of a Service's spec or of an EndpointSlice.
+[[nodiscard]] std::vector<std::uint16_t> tcp_ports(const Json& object);
+
+// The pods behind a Service, of its EndpointSlices: of each address family the first two that are
+// ready, on two nodes where there are two, with each TCP port. The order of the slices and of what
+// they hold changes nothing.
+[[nodiscard]] std::vector<Unreachable> pods_behind(const std::vector<Json>& slices);
+
 // The ranges that no session may reach, but where it names an address inside them.
 [[nodiscard]] std::vector<Cidr> never_reachable();
 

@@ -42,10 +42,11 @@ struct Caches {
 // Thread-safe.
 class Gatherer {
  public:
-  // `gateways`: name to base URL; `own`: Palisade's own gateway, where there is one.
+  // `gateways`: name to base URL; `own`: Palisade's own gateway, where there is one; `unreachable`:
+  // Services, NAMESPACE/NAME, whose pods no session may reach.
   Gatherer(std::shared_ptr<const kube::Client> client, Caches caches,
            std::map<std::string, std::string> gateways, std::optional<Gateway> own,
-           Resolver resolver, std::shared_ptr<Known> known);
+           std::vector<std::string> unreachable, Resolver resolver, std::shared_ptr<Known> known);
 
   // An error where the API server did not answer: then nothing may be decided.
   [[nodiscard]] kube::Result<Observed> gather(const kube::ObjectPtr& workspace,
@@ -95,6 +96,7 @@ class Gatherer {
   const Caches caches_;
   const std::map<std::string, std::string> gateways_;
   const Defaults own_;  // the gateway alone
+  const std::vector<std::string> unreachable_;
   const Resolver resolver_;
   const std::shared_ptr<Known> known_;
   mutable std::mutex mutex_;
