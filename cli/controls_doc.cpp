@@ -34,7 +34,11 @@ void section_of(const policy::Control& control, std::string& out) {
     out += reference;
   }
   out += '\n';
-  if (control.needs_cluster && !control.is_guard) {
+  if (control.needs_registry) {
+    out +=
+        "- **Judged by:** the admission webhook alone, which asks the registries of the images. "
+        "What runs already is not\n  judged again: no scan asks for signatures.\n";
+  } else if (control.needs_cluster && !control.is_guard) {
     out +=
         "- **Judged by:** the admission webhook and the cluster scan. It takes other objects of "
         "the cluster to tell,\n  so a manifest by itself neither breaks nor keeps it.\n";

@@ -110,6 +110,10 @@ std::string explain_text(const policy::Control& control) {
     out += section("Who sees it",
                    "It judges requests: the webhook sees them as they come. Nothing of it is left "
                    "to find in a manifest or in what runs, and no HardeningException covers it.");
+  } else if (control.needs_registry) {
+    out += section("Who sees it",
+                   "The registries of the images tell: the webhook alone asks them, as pods and "
+                   "what makes pods come. `palisade check` and `palisade scan` ask none.");
   } else if (control.needs_cluster) {
     out +=
         section("Who sees it",

@@ -30,6 +30,40 @@ spec:
             podSelector: {matchLabels: {app: llm-gateway}}}]
       ports: [{port: 8080}]
 )"},
+    Lesson{.control = "image-signature",
+           .attack = "A stolen token of the build's pushes an image beside the good ones, into the "
+                     "repository that everybody trusts. The next session's git is the thief's, and "
+                     "copies the token.",
+           .bad = R"(apiVersion: v1
+kind: Pod
+metadata: {name: agent, namespace: team-a, labels: {palisade.dev/agent: aider}}
+spec:
+  containers:
+    - name: aider
+      image: registry.example.com/palisade/aider:0.86.2   # nothing that could be signed
+)",
+           .good = R"(apiVersion: v1
+kind: Pod
+metadata: {name: agent, namespace: team-a, labels: {palisade.dev/agent: aider}}
+spec:
+  containers:
+    - name: aider   # signed: cosign sign --key cosign.key registry.example.com/palisade/aider@sha256:9f86...
+      image: registry.example.com/palisade/aider@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+)",
+           .settings = R"(apiVersion: palisade.dev/v1alpha1
+kind: AgentPolicy
+metadata: {name: signed}
+spec:
+  requireSignatures:
+    - repositories: [registry.example.com/palisade]
+      keys:
+        - name: release
+          publicKey: |
+            -----BEGIN PUBLIC KEY-----
+            MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEe5LZ6GvACOETb/HyN+ZAs0pnE2MS
+            hg3B7dvbFFyjImP837hGWP71tMaiZaY8RJOtuzaMEAmLMvfHT+mGJ2lKJQ==
+            -----END PUBLIC KEY-----
+)"},
 };
 
 }  // namespace

@@ -23,7 +23,7 @@ constexpr const char* kLimits =
 webhook away, or without it. The webhook knows more, so keep it where you can. These policies leave out:
   - modes for single controls (control.palisade.dev/...), HardeningExceptions and AgentPolicies: the
     settings here count for every namespace;
-  - deny-all-network: CEL cannot read NetworkPolicies;
+  - deny-all-network: CEL cannot read NetworkPolicies; image-signature: nor ask registries;
   - who may exec, attach, port-forward and bind; Secrets, NetworkPolicies, ConfigMaps and RoleBindings of
     live workspaces; AgentWorkspaces; the guard's own objects and namespace labels;
   - updates that change the spec of a pod from before the guard without weakening it further: they are

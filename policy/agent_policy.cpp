@@ -6,6 +6,7 @@
 #include "budgets.h"
 #include "object_reader.h"
 #include "quantity_field.h"
+#include "signature_rules.h"
 
 namespace palisade::policy {
 
@@ -107,6 +108,14 @@ void narrow(std::optional<std::int64_t>& setting, const std::optional<std::int64
   if (bound) setting = setting ? std::min(*setting, *bound) : *bound;
 }
 
+void add_signatures(Settings& settings, const AgentPolicy& policy) {
+  if (policy.signatures.empty()) return;
+  SignaturePolicy demand{policy.name, policy.signatures};
+  // What is given twice counts once.
+  if (std::ranges::find(settings.signatures, demand) == settings.signatures.end())
+    settings.signatures.push_back(std::move(demand));
+}
+
 void narrow(LlmBudget& setting, const LlmBudget& bound) {
   narrow(setting.tokens, bound.tokens);
   narrow(setting.requests_per_minute, bound.requests_per_minute);
@@ -189,6 +198,10 @@ std::expected<AgentPolicy, std::string> parse_agent_policy(element object) {
         [&](element v) -> std::string {
           return v.get(out.require_digests) == simdjson::SUCCESS ? "" : "true or false";
         }},
+       {"requireSignatures",
+        [&](element v) {
+          return read_signature_rules(v, "spec.requireSignatures", out.signatures);
+        }},
        {"allowedRuntimeClasses", texts(out.allowed_runtime_classes, true)},
        {"maxResources",
         [&](element v) {
@@ -263,6 +276,7 @@ Settings tightened(Settings settings, std::span<const AgentPolicy* const> polici
   for (const AgentPolicy* policy : policies) {
     narrow(settings.allowed_registries, policy->allowed_registries, prefix_intersection);
     settings.require_digests = settings.require_digests || policy->require_digests;
+    add_signatures(settings, *policy);
     narrow(settings.allowed_runtime_classes, policy->allowed_runtime_classes, intersection);
     narrow(settings.max_cpu_millis, policy->max_cpu_millis);
     narrow(settings.max_memory_bytes, policy->max_memory_bytes);

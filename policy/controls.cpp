@@ -40,6 +40,7 @@ std::span<const Control> controls() {
       c::resource_limits,
       c::bounded_lifetime,
       c::image_source,
+      c::image_signature,
       c::runtime_class,
       c::no_node_name,
       c::fair_scheduling,

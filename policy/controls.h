@@ -32,6 +32,7 @@ extern const Control sized_empty_dirs;
 extern const Control no_secret_in_env;
 extern const Control no_llm_key_by_value;
 extern const Control no_node_name;
+extern const Control image_signature;
 extern const Control image_source;
 extern const Control runtime_class;
 extern const Control deny_all_network;

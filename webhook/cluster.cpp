@@ -426,4 +426,16 @@ Lookup<NetworkPolicies> Cluster::View::network_policies(std::string_view ns, boo
   return out;
 }
 
+Lookup<std::string> Cluster::View::signature_problem(const policy::ImageToVerify& image,
+                                                     const policy::SignatureRule& rule) const {
+  const std::shared_ptr<Signatures>& signatures = cluster_.impl_->options.signatures;
+  if (!signatures) return std::unexpected("this webhook asks no registries");
+  if (auto known = signatures->known(image, rule)) return std::move(*known);
+  if (!may_wait_) {
+    must_wait_ = true;
+    return std::unexpected("it takes a question to the registry");
+  }
+  return signatures->ask(image, rule, deadline_);
+}
+
 }  // namespace palisade::webhook

@@ -31,8 +31,10 @@ using namespace palisade;
 constexpr std::size_t kMaxReview = 4 * 1024 * 1024;
 // A connection takes about 10 KiB while it is idle.
 constexpr std::size_t kMaxConnections = 1200;
-// Reviews that need to ask the API server, each for kLiveDeadline at most.
-constexpr int kWaitingThreads = 4;
+// Reviews that need to ask the API server, each for kLiveDeadline at most, and those that wait for
+// registries, which leave the former this many threads.
+constexpr int kAskingThreads = 4;
+constexpr int kWaitingThreads = 8;
 constexpr std::size_t kMaxWaiting = 128;
 
 // Every pod that comes and goes is an event of a watch, most of them of no interest: this client
@@ -64,6 +66,7 @@ struct Flags {
   // answer no more reviews, and the slowest of them seven times later.
   int threads = std::thread::hardware_concurrency() > 2 ? 2 : 1;
   int drain_seconds = 10;
+  webhook::SignaturesOptions signatures;
 };
 
 policy::Settings read_settings(const std::string& path) {
@@ -122,7 +125,10 @@ int run(const Flags& flags) {
   const std::shared_ptr<const kube::Client> client =
       kube::Client::connect(std::move(*config), kind, std::chrono::seconds(30), calls->wrap());
 
-  webhook::ClusterOptions watching_options{settings, flags.principals};
+  webhook::SignaturesOptions signing = flags.signatures;
+  signing.max_waiting = kWaitingThreads - kAskingThreads;
+  const auto signatures = std::make_shared<webhook::Signatures>(std::move(signing), registry);
+  webhook::ClusterOptions watching_options{settings, flags.principals, signatures};
   if (watching_options.principals.operator_user.empty())
     watching_options.principals.operator_user =
         "system:serviceaccount:" + ns + ":palisade-operator";
@@ -265,6 +271,15 @@ int main(int argc, char** argv) {
   app.add_option("--scheduler-user", flags.principals.scheduler_users,
                  "user that may bind agent pods to nodes; may be repeated")
       ->capture_default_str();
+  app.add_option("--registry-ca-file", flags.signatures.ca_file,
+                 "PEM of the only authorities that may vouch for the registries at which "
+                 "signatures are looked for; the system's by default")
+      ->check(CLI::ExistingFile);
+  app.add_option("--registry-credentials-file", flags.signatures.credentials_file,
+                 "credentials for these registries, of the form of Docker's config.json");
+  app.add_option("--registry-host", flags.signatures.other_hosts,
+                 "HOST or HOST:PORT beside the registries themselves that they may send to, for "
+                 "tokens and blobs; may be repeated");
   app.add_option("--policy", flags.policy_file,
                  "JSON file of policy settings (see docs/controls.md)");
   kube::add_tracing_flags(app, flags.tracing);

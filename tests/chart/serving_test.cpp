@@ -184,6 +184,32 @@ TEST(ChartServing, TheApiServersCertificateIsAskedForWhereAnAuthorityIsNamed) {
   }
 }
 
+TEST(ChartServing, RegistriesAreAskedForSignaturesAsTheValuesSay) {
+  const auto none = objects();
+  EXPECT_THAT(arguments_of(none), Not(Contains(HasSubstr("--registry-"))));
+  EXPECT_EQ(mounted_at(none, "/etc/palisade-registries"), "");
+  const auto rules_of = [](const std::vector<json>& all) {
+    return named(all, "NetworkPolicy", "palisade-webhook")["spec"]["egress"];
+  };
+  EXPECT_EQ(rules_of(none).size(), 1U) << "the API server alone";
+
+  const auto all = objects(
+      {R"(webhook.registries={"credentialsSecret": "pull", "ca": "PEM", "otherHosts": ["a.example.com:5000"]})",
+       R"(networkPolicy.registries=[{"to": [{"ipBlock": {"cidr": "192.0.2.0/28"}}], "ports": [{"port": 443}]}])"});
+  EXPECT_THAT(arguments_of(all), Contains("--registry-ca-file=/etc/palisade/registries-ca.pem"));
+  EXPECT_EQ(named(all, "ConfigMap", "palisade-config")["data"]["registries-ca.pem"], "PEM");
+  EXPECT_THAT(arguments_of(all),
+              Contains("--registry-credentials-file=/etc/palisade-registries/config.json"));
+  EXPECT_THAT(arguments_of(all), Contains("--registry-host=a.example.com:5000"));
+  const json volume = volume_of(all, mounted_at(all, "/etc/palisade-registries"));
+  EXPECT_EQ(volume["secret"]["secretName"], "pull");
+  EXPECT_EQ(volume["secret"]["items"],
+            json({{{"key", ".dockerconfigjson"}, {"path", "config.json"}}}));
+  const json egress = rules_of(all);
+  ASSERT_EQ(egress.size(), 3U) << "the API server, names, the registries";
+  EXPECT_EQ(egress[2]["to"][0]["ipBlock"]["cidr"], "192.0.2.0/28");
+}
+
 TEST(ChartServing, WhatWouldNotAskIsRefused) {
   const struct {
     const char* values;
@@ -197,6 +223,8 @@ TEST(ChartServing, WhatWouldNotAskIsRefused) {
       {R"(webhook.certManager={"enabled": true, "duration": "90d"})",
        "/webhook/certManager/duration"},
       {R"(webhook.certManager={"enabled": true, "issuer": "x"})", "issuer"},
+      {R"(webhook.registries={"otherHosts": ["https://a.example.com"]})",
+       "/webhook/registries/otherHosts/0"},
   };
   for (const auto& c : cases) {
     const Outcome rendered = render({c.values});

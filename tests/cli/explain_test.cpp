@@ -1,5 +1,7 @@
 // What is taught is true: every example is judged by the control that it is about.
+#include <policy/agent_policy.h>
 #include <policy/guards.h>
+#include <policy/signatures.h>
 
 #include "cli/program.h"
 #include "lessons.h"
@@ -52,6 +54,24 @@ TEST(Lessons, EveryControlHasOneAndItsExamplesAreTrue) {
     // Nothing in an example is a field that does not exist, but where that is the lesson.
     EXPECT_EQ(findings(lesson->good, "known-fields", settings), 0U) << control.id;
   }
+}
+
+// As far as it takes no registry to tell.
+TEST(Lessons, OfSignaturesAreTrue) {
+  const Lesson* lesson = find_lesson(policy::kImageSignature);
+  ASSERT_NE(lesson, nullptr);
+  const auto bound = policy::testing::parsed(to_json(lesson->settings), policy::parse_agent_policy);
+  ASSERT_TRUE(bound) << bound.error();
+  const policy::AgentPolicy* const policies[] = {&*bound};
+  const policy::Settings settings = policy::tightened({}, policies);
+  const auto needs = [&](std::string_view yaml) {
+    return policy::testing::parsed(to_json(yaml), [&](simdjson::dom::element pod) {
+      return policy::signature_needs(pod, settings);
+    });
+  };
+  EXPECT_EQ(needs(lesson->bad).findings.size(), 1U);
+  EXPECT_EQ(needs(lesson->good).findings.size(), 0U);
+  EXPECT_EQ(needs(lesson->good).images.size(), 1U);
 }
 
 // What the webhook makes of their examples, its own tests ask.

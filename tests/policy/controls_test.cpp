@@ -262,13 +262,16 @@ TEST(Controls, GoodVariantsPass) {
 }
 
 // What other objects decide is never found in a pod alone, nor said to be.
-TEST(Controls, OneNeedsTheClusterAndFindsNothingWithoutIt) {
-  const Control* const control = find_control("deny-all-network");
-  ASSERT_NE(control, nullptr);
-  EXPECT_TRUE(control->needs_cluster);
-  for (const char* text : {"{}", "null", R"({"spec": {"containers": [{}], "hostNetwork": true}})"})
-    EXPECT_FALSE(controls_of(findings_of(std::string(text))).contains("deny-all-network")) << text;
-  EXPECT_EQ(std::ranges::count_if(controls(), [](const Control& c) { return c.needs_cluster; }), 1);
+TEST(Controls, TwoNeedTheClusterAndFindNothingWithoutIt) {
+  for (const char* const id : {"deny-all-network", "image-signature"}) {
+    const Control* const control = find_control(id);
+    ASSERT_NE(control, nullptr) << id;
+    EXPECT_TRUE(control->needs_cluster) << id;
+    for (const char* text :
+         {"{}", "null", R"({"spec": {"containers": [{}], "hostNetwork": true}})"})
+      EXPECT_FALSE(controls_of(findings_of(std::string(text))).contains(id)) << id << ": " << text;
+  }
+  EXPECT_EQ(std::ranges::count_if(controls(), [](const Control& c) { return c.needs_cluster; }), 2);
 }
 
 // The scheduler's own work is no finding: a pod that it placed, and the same pod as it was before.

@@ -52,6 +52,9 @@ class FakeView : public ClusterView {
   mutable std::mutex mutex;   // a server asks on several threads
   mutable std::vector<std::string> asked_rules;
   mutable std::atomic<int> live_reads = 0;
+  // By the image as the pod has it: why it is not signed, "" where it is. Those that are not here
+  // are not known.
+  std::map<std::string, std::string> signatures;
 
   [[nodiscard]] const Principals& principals() const override { return named; }
   [[nodiscard]] Lookup<std::shared_ptr<const NamespaceRules>> rules(
@@ -108,6 +111,13 @@ class FakeView : public ClusterView {
     if (!failure.empty()) return std::unexpected(failure);
     if (live) ++live_reads;
     return live && live_policies ? *live_policies : policies;
+  }
+  [[nodiscard]] Lookup<std::string> signature_problem(
+      const policy::ImageToVerify& image, const policy::SignatureRule& /*rule*/) const override {
+    if (!failure.empty()) return std::unexpected(failure);
+    const auto known = signatures.find(image.text);
+    if (known == signatures.end()) return std::unexpected("the registry does not answer");
+    return known->second;
   }
 };
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -117,6 +118,10 @@ Judgement mutate_workspace(const Request& request, const ClusterView& cluster);
 // deny-all-network of an agent pod that is created, or of one whose labels change.
 [[nodiscard]] Lookup<std::vector<policy::Finding>> pod_network_findings(const Request& request,
                                                                         const ClusterView& cluster);
+// image-signature of a pod or of what makes pods, as far as its images were not the same before.
+[[nodiscard]] std::vector<policy::Finding> signature_findings(
+    const ClusterView& cluster, const NamespaceRules& rules, const simdjson::dom::element& pod,
+    const std::optional<simdjson::dom::element>& before, std::string_view prefix);
 // Of what the operator makes for a workspace: writes by others while it lives, and forged claims.
 [[nodiscard]] Lookup<std::vector<policy::Finding>> owned_findings(const Request& request,
                                                                   const ClusterView& cluster);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <policy/agent_policy.h>
+#include <webhook/signatures.h>
 
 #include "judges/guard.h"
 
@@ -46,6 +47,22 @@ void check(const Request& request, Parse parse, Judgement& out) {
     out.findings.push_back({policy::kPalisadeObjects, "spec", "not understood", parsed.error()});
 }
 
+// The policy, whose form is right, with keys that are good for nothing refused.
+std::expected<policy::AgentPolicy, std::string> with_good_keys(simdjson::dom::element object) {
+  auto policy = policy::parse_agent_policy(object);
+  if (!policy) return policy;
+  for (std::size_t i = 0; i < policy->signatures.size(); ++i) {
+    const auto& keys = policy->signatures[i].keys;
+    for (std::size_t k = 0; k < keys.size(); ++k) {
+      if (const std::string wrong = public_key_problem(keys[k].pem); !wrong.empty()) {
+        return std::unexpected("spec.requireSignatures[" + std::to_string(i) + "].keys[" +
+                               std::to_string(k) + "].publicKey " + wrong);
+      }
+    }
+  }
+  return policy;
+}
+
 }  // namespace
 
 Judgement judge_own_crd(const Request& request, const ClusterView& cluster) {
@@ -60,7 +77,7 @@ Judgement judge_own_crd(const Request& request, const ClusterView& cluster) {
 
 Judgement judge_agent_policy(const Request& request, const ClusterView& cluster) {
   Judgement out = administrators_only(request, cluster, "AgentPolicy");
-  check(request, policy::parse_agent_policy, out);
+  check(request, with_good_keys, out);
   return out;
 }
 

@@ -114,6 +114,11 @@ Judgement judge(const Request& request, const ClusterView& cluster, bool is_pod)
     }
     std::ranges::move(*network, std::back_inserter(out.findings));
   }
+  // What was no agent before is one with all of its images.
+  const bool was_agent = what->before && (!then.empty() || all);
+  std::ranges::move(signature_findings(cluster, **rules, what->pod,
+                                       was_agent ? what->before : std::nullopt, prefix),
+                    std::back_inserter(out.findings));
   except(request, **rules, policy::labels_of(what->pod), out);
   // No exception makes a pod another's.
   std::vector<Finding> identity =

@@ -19,6 +19,7 @@ struct AgentPolicy {
   Selector namespaces;  // spec.namespaceSelector; absent: every namespace
   std::optional<std::vector<std::string>> allowed_registries;
   bool require_digests = false;
+  std::vector<SignatureRule> signatures;  // spec.requireSignatures; empty: none are demanded
   std::optional<std::vector<std::string>> allowed_runtime_classes;
   std::optional<std::int64_t> max_cpu_millis;
   std::optional<std::int64_t> max_memory_bytes;

@@ -25,6 +25,27 @@ struct LlmBudget {
   bool operator==(const LlmBudget&) const = default;
 };
 
+// A public key by which images are signed.
+struct SigningKey {
+  std::string name;
+  std::string pem;  // of the form of one "PUBLIC KEY" block; whether it is a key, OpenSSL says
+  bool operator==(const SigningKey&) const = default;
+};
+// Images of these repositories are signed by one of the keys.
+struct SignatureRule {
+  // Each a registry, or a registry with the beginning of a path that ends where a part ends.
+  std::vector<std::string> repositories;
+  std::vector<SigningKey> keys;
+  bool operator==(const SignatureRule&) const = default;
+};
+// What one AgentPolicy demands: an image that no rule names is refused, and one that several name
+// needs a signature for each.
+struct SignaturePolicy {
+  std::string name;  // the AgentPolicy's
+  std::vector<SignatureRule> rules;
+  bool operator==(const SignaturePolicy&) const = default;
+};
+
 // What an administrator sets. Defaults are the strict ones.
 struct Settings {
   std::vector<std::string> allowed_seccomp_localhost_profiles;
@@ -44,6 +65,8 @@ struct Settings {
   // nowhere.
   std::optional<std::vector<std::string>> allowed_registries;
   bool require_digests = false;  // images are named by digest
+  // Of AgentPolicies alone; see signatures.h. Each must be met.
+  std::vector<SignaturePolicy> signatures;
   // spec.runtimeClassName; nullopt: any or none. "" in the list: none may be named too.
   std::optional<std::vector<std::string>> allowed_runtime_classes;
   // Of AgentWorkspaces: spec.llm.gateway and the host of spec.repository.url; nullopt: any.
@@ -89,6 +112,9 @@ struct Control {
   // Whether it takes more than the pod to tell (other objects of the cluster). `check` then finds
   // nothing: whoever sees the cluster makes the findings, under this id.
   bool needs_cluster = false;
+  // With needs_cluster: what it takes are the registries of the images. The webhook alone asks
+  // them.
+  bool needs_registry = false;
   // Its twin for ValidatingAdmissionPolicies: a CEL expression that is the list of the paths at
   // which a pod breaks it (see policy/cel.h). nullptr where it needs the cluster.
   std::string (*cel)(const Settings&) = nullptr;

@@ -1,6 +1,7 @@
 // A cluster made of maps, and reviews as the API server would send them.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -37,7 +38,8 @@ struct FakeState {
   std::vector<AgentPod> pods_;                // those without a reason are no agents
   std::vector<json> network_, live_network_;  // the latter where it is not empty
   std::vector<json> templates_;
-  std::string broken_;  // the look-up that fails
+  std::vector<std::string> signed_;  // images, as pods have them
+  std::string broken_;               // the look-up that fails
   mutable int lookups_ = 0;
 };
 
@@ -129,6 +131,11 @@ class FakeCluster : public ClusterView, public FakeState {
         out.push_back(std::make_shared<const policy::NetworkPolicy>(network_policy(object)));
     }
     return out;
+  }
+  Lookup<std::string> signature_problem(const policy::ImageToVerify& image,
+                                        const policy::SignatureRule& /*rule*/) const override {
+    if (auto error = fail("signature_problem")) return std::unexpected(*error);
+    return std::ranges::find(signed_, image.text) == signed_.end() ? "has no signature" : "";
   }
 
  private:

@@ -17,6 +17,7 @@
 #include <policy/agent_policy.h>
 #include <policy/network.h>
 #include <webhook/cluster_view.h>
+#include <webhook/signatures.h>
 
 namespace palisade::webhook {
 
@@ -26,6 +27,7 @@ inline constexpr std::chrono::milliseconds kLiveDeadline{1000};
 struct ClusterOptions {
   policy::Settings settings;
   Principals principals;
+  std::shared_ptr<Signatures> signatures;
 };
 
 // The live Aider pods of a namespace, from whoever watches pods (the Scanner).
@@ -87,6 +89,8 @@ class Cluster::View : public ClusterView {
                                                     std::string_view name) const override;
   [[nodiscard]] Lookup<std::vector<std::shared_ptr<const policy::NetworkPolicy>>> network_policies(
       std::string_view ns, bool live) const override;
+  [[nodiscard]] Lookup<std::string> signature_problem(
+      const policy::ImageToVerify& image, const policy::SignatureRule& rule) const override;
 
  private:
   [[nodiscard]] Lookup<std::shared_ptr<const NamespaceRules>> find_rules(std::string_view ns) const;

@@ -15,6 +15,7 @@
 #include <policy/modes.h>
 #include <policy/policy.h>
 #include <policy/selector.h>
+#include <policy/signatures.h>
 #include <policy/workspace_template.h>
 
 namespace palisade::policy {
@@ -105,6 +106,10 @@ class ClusterView {
   // is about to refuse something because one is missing.
   [[nodiscard]] virtual Lookup<std::vector<std::shared_ptr<const policy::NetworkPolicy>>>
   network_policies(std::string_view ns, bool live) const = 0;
+
+  // Whether one of the rule's keys signed the image: "" where one did, else why that is not so.
+  [[nodiscard]] virtual Lookup<std::string> signature_problem(
+      const policy::ImageToVerify& image, const policy::SignatureRule& rule) const = 0;
 };
 
 // Helpers that every judge needs.
