@@ -269,11 +269,14 @@ TEST_F(PoolTest, TwoOperatorsNeverGiveOnePodToTwo) {
 }
 
 TEST_F(PoolTest, QuotaIsToldAndNothingSpins) {
-  make(kube::Resource{"", "v1", "resourcequotas", "ResourceQuota", true},
-       {{"apiVersion", "v1"},
-        {"kind", "ResourceQuota"},
-        {"metadata", {{"name", "few"}}},
-        {"spec", {{"hard", {{"pods", "0"}}}}}});
+  const kube::Resource quotas{"", "v1", "resourcequotas", "ResourceQuota", true};
+  make(quotas, {{"apiVersion", "v1"},
+                {"kind", "ResourceQuota"},
+                {"metadata", {{"name", "few"}}},
+                {"spec", {{"hard", {{"pods", "0"}}}}}});
+  // There is no controller that would fill it in.
+  patch(quotas, "few", {{"status", {{"hard", {{"pods", "0"}}}, {"used", {{"pods", "0"}}}}}},
+        "status");
   make_pool(1);
   eventually("it says so", [&] { return reason("Ready") == "PodNotCreated"; });
   const Recorder recorder(admin_, ns_);
