@@ -14,7 +14,7 @@
 namespace palisade::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
+constexpr const char* kMainFooter = R"(
 Examples:
   palisade create --repo URL -m "..."     # set an agent to work
   palisade list -A                        # workspaces and where they are
@@ -76,7 +76,7 @@ int run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
         std::ostream& err) {
   CLI::App app("Palisade: hardened pods for the Aider coding agent", "palisade");
   app.require_subcommand(1);
-  app.footer(kFooter);
+  app.footer(kMainFooter);
   // In the order of the help.
   std::vector<Command> commands;
   for (const auto add :
