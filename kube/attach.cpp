@@ -19,6 +19,7 @@
 #include "host_lookup.h"
 #include "status_error.h"
 #include "tls.h"
+#include "tunnel.h"
 #include "url.h"
 
 namespace kube {
@@ -277,10 +278,11 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
   if (!endpoints) return std::unexpected(std::move(endpoints.error()));
   const std::string token = impl.config.bearer_token ? impl.config.bearer_token() : "";
 
+  std::shared_ptr<ssl::context> proxy_tls;  // of an https:// proxy
   const auto converse = [&](auto& socket, auto&& secure) -> Result<AttachEnd> {
     using Stream = typename std::decay_t<decltype(socket)>::next_layer_type;
     Conversation<Stream> conversation(impl.io, socket);
-    auto& lowest = beast::get_lowest_layer(socket);
+    auto& lowest = beast::get_lowest_layer(socket).tcp();
     // Until it is open: close() ends whatever is under way.
     impl.poke = [&lowest, &cancelled] {
       error_code unneeded;
@@ -296,8 +298,8 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
     if (ec) return std::unexpected(socket_error(ec, "connect to " + peer, cancelled()));
     if (proxy && url->tls) {
       auto open = open_tunnel(
-          lowest, *proxy, *url, [&](auto&& initiate) { return conversation.wait(initiate); },
-          cancelled);
+          beast::get_lowest_layer(socket), *proxy, *url, proxy_tls,
+          [&](const auto& begin) { return conversation.wait(begin); }, cancelled);
       if (!open) return std::unexpected(std::move(open.error()));
     }
     if ((ec = secure(conversation)))
@@ -322,16 +324,19 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
   };
 
   if (!url->tls) {
-    websocket::stream<beast::tcp_stream> socket(impl.io);
+    websocket::stream<TunnelStream> socket(impl.io);
     return converse(socket, [](auto&) { return error_code(); });
   }
   ssl::context context(ssl::context::tls_client);
   const TlsMaterial material =
       impl.config.tls_material ? impl.config.tls_material() : TlsMaterial{};
-  auto ready = configure_client_tls(context.native_handle(), material, name,
-                                    !impl.config.insecure_skip_verify);
+  const bool verify = !impl.config.insecure_skip_verify;
+  auto ready = configure_client_tls(context.native_handle(), material, name, verify);
   if (!ready) return std::unexpected(std::move(ready.error()));
-  websocket::stream<beast::ssl_stream<beast::tcp_stream>> socket(impl.io, context);
+  auto through = proxy_context(proxy, material.ca, verify);
+  if (!through) return std::unexpected(std::move(through.error()));
+  proxy_tls = std::move(*through);
+  websocket::stream<beast::ssl_stream<TunnelStream>> socket(impl.io, context);
   send_server_name(socket.next_layer().native_handle(), name);
   return converse(socket, [&](auto& conversation) {
     return conversation.wait([&](auto done) {

@@ -9,7 +9,7 @@ palisade_test(kube_config_test SOURCES config_test.cpp credentials_test.cpp USES
 palisade_test(kube_kubeconfig_integration_test LABEL integration SOURCES kubeconfig_integration_test.cpp
   USES palisade_kube_envtest Boost::boost OpenSSL::SSL)
 palisade_test(kube_streaming_list_test SOURCES streaming_list_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
-palisade_test(kube_proxy_test SOURCES proxy_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
+palisade_test(kube_proxy_test SOURCES proxy_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL OpenSSL::Crypto)
 palisade_test(kube_patience_test SOURCES patience_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL ZLIB::ZLIB)
 # These look at what is kube's own.
 target_include_directories(kube_config_test PRIVATE ${CMAKE_SOURCE_DIR}/kube)

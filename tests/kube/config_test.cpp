@@ -119,9 +119,9 @@ TEST_F(ConfigTest, WhatIsNotSupportedOrBrokenIsRefusedByName) {
       {fine, "{client-certificate: ann.pem, client-key: bob-key.pem}", "client-key is refused"},
       {fine, "{client-certificate: text, client-key: ann-key.pem}", "not a PEM certificate"},
       {fine, "{client-certificate-data: '!', client-key: ann-key.pem}", "is not base64"},
-      {"{server: https://a.test, proxy-url: 'socks5://p.test'}", "{}",
-       "clusters[k].cluster.proxy-url names no http:// proxy"},
-      {"{server: https://a.test, proxy-url: 'http://u:secret@p.test/x'}", "{}",
+      {"{server: https://a.test, proxy-url: 'ftp://u:secret@p.test'}", "{}",
+       "clusters[k].cluster.proxy-url must be http://[USER"},
+      {"{server: https://a.test, proxy-url: 'http://u:secret@p.test:x'}", "{}",
        "clusters[k].cluster.proxy-url must be http://[USER"},
       {"{server: 'http://127.0.0.1:1', proxy-url: 'http://p.test'}", "{}",
        "proxy-url goes with an https:// server only"},
@@ -221,11 +221,12 @@ TEST_F(ConfigTest, ProxiesComeFromTheClusterOrTheEnvironment) {
   ASSERT_TRUE(own) << own.error().text();
   ASSERT_TRUE(own->proxy);
   EXPECT_EQ(own->proxy->authority(), "own.test:80");
-  EXPECT_EQ(own->proxy->authorization, "");
+  EXPECT_FALSE(own->proxy->login);
   const auto inherited = load(kubeconfig("{server: https://a.test}"));
   ASSERT_TRUE(inherited && inherited->proxy);
   EXPECT_EQ(inherited->proxy->authority(), "env.test:3128");
-  EXPECT_EQ(inherited->proxy->authorization, "Basic " + base64("ann:pass word"));
+  ASSERT_TRUE(inherited->proxy->login);
+  EXPECT_EQ(inherited->proxy->login->password, "pass word");
   for (const char* server : {"https://b.test", "https://x.b.test:6443", "https://127.0.0.1:6443",
                              "http://localhost:8080"}) {
     const auto straight = load(kubeconfig(std::string("{server: '") + server + "'}"));
@@ -235,7 +236,7 @@ TEST_F(ConfigTest, ProxiesComeFromTheClusterOrTheEnvironment) {
   setenv("HTTPS_PROXY", "ftp://ann:password@env.test", 1);
   const auto refused = load(kubeconfig("{server: https://a.test}"));
   ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().text(), HasSubstr("HTTPS_PROXY names no http:// proxy"));
+  EXPECT_THAT(refused.error().text(), HasSubstr("HTTPS_PROXY must be http://"));
   EXPECT_THAT(refused.error().text(), testing::Not(HasSubstr("password")));
 }
 
