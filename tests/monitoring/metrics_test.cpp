@@ -205,18 +205,18 @@ TEST_F(MetricsTest, TheQueueIsShownAsItIs) {
   queue.add("a/1");
   queue.add("a/2", kube::Priority::kRoutine);
   queue.add_after("a/3", 1h);
-  metrics_.show({}, queue.snapshot(0), {});
+  metrics_.show({}, {}, queue.snapshot(0), {});
   EXPECT_TRUE(has(R"(palisade_operator_queue_depth{priority="fresh"} 1)"));
   EXPECT_TRUE(has(R"(palisade_operator_queue_depth{priority="routine"} 1)"));
   EXPECT_TRUE(has("palisade_operator_queue_delayed 1"));
   const auto first = queue.get({});
   ASSERT_TRUE(first);
   EXPECT_TRUE(has("palisade_operator_queue_latency_seconds_count 1"));
-  metrics_.show({}, queue.snapshot(0), {});
+  metrics_.show({}, {}, queue.snapshot(0), {});
   EXPECT_TRUE(has(R"(palisade_operator_queue_depth{priority="fresh"} 0)"));
   queue.done(*first);
   queue.add_rate_limited("a/4");
-  metrics_.show({}, queue.snapshot(0), {});
+  metrics_.show({}, {}, queue.snapshot(0), {});
   EXPECT_TRUE(has("palisade_operator_queue_failing 1"));
 }
 
