@@ -32,7 +32,7 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 using kube::Json;
 
-constexpr const char* kFooter = R"(
+constexpr const char* kAttachFooter = R"(
 For sessions without a task. Only who created the workspace may attach, and whom the policy's settings name.
 What the session prints is untrusted: text, colours and cursor movements pass, nothing else. A connection
 that is lost is made anew. Ctrl-P Ctrl-Q leaves, and the session goes on.
@@ -44,14 +44,14 @@ Examples:
 Exit status: 0 you left, or the session ended well; 1 it ended otherwise; 2 there is nothing to attach to,
 or you may not.)";
 
-struct Options {
+struct AttachArguments {
   OneOptions one;
   std::string keys = "ctrl-p,ctrl-q";
   std::string timeout = "5m";
 };
 
 // How a try ended.
-struct Outcome {
+struct Sitting {
   enum class Kind : std::uint8_t { kEnded, kLeft, kLost, kRefused } kind = Kind::kLost;
   std::string message;
   bool was_open = false;
@@ -119,7 +119,7 @@ class Try {
     attachment_.resize(columns, rows);
   }
 
-  Outcome talk(DetachKeys& keys, const RawTerminal& terminal, Interrupts& interrupts) {
+  Sitting talk(DetachKeys& keys, const RawTerminal& terminal, Interrupts& interrupts) {
     std::string waiting;
     while (!finished_) {
       if (!waiting.empty() && attachment_.send(waiting)) waiting.clear();
@@ -142,7 +142,7 @@ class Try {
   }
 
  private:
-  static Outcome left(std::string why) { return {Outcome::Kind::kLeft, std::move(why), true}; }
+  static Sitting left(std::string why) { return {Sitting::Kind::kLeft, std::move(why), true}; }
 
   bool signalled(const RawTerminal& terminal, Interrupts& interrupts) {
     for (int came = interrupts.next(); came != 0; came = interrupts.next()) {
@@ -156,11 +156,11 @@ class Try {
     return false;
   }
 
-  [[nodiscard]] Outcome ended() const {
-    if (error_ && !error_->is_retriable()) return {Outcome::Kind::kRefused, {}, open_};
-    if (error_) return {Outcome::Kind::kLost, error_->text(), open_};
+  [[nodiscard]] Sitting ended() const {
+    if (error_ && !error_->is_retriable()) return {Sitting::Kind::kRefused, {}, open_};
+    if (error_) return {Sitting::Kind::kLost, error_->text(), open_};
     return {
-        end_.kind == kube::AttachEnd::Kind::kEnded ? Outcome::Kind::kEnded : Outcome::Kind::kLost,
+        end_.kind == kube::AttachEnd::Kind::kEnded ? Sitting::Kind::kEnded : Sitting::Kind::kLost,
         end_.message, open_};
   }
 
@@ -180,7 +180,7 @@ class Try {
 };
 
 // Until the person leaves, the session ends, or no connection comes about for a minute.
-std::expected<Outcome, std::string> sit(const Live& live, const Options& options,
+std::expected<Sitting, std::string> sit(const Live& live, const AttachArguments& options,
                                         const std::string& ns, const std::string& pod,
                                         DetachKeys keys, const Streams& streams) {
   constexpr auto kPatience = 60s;
@@ -190,7 +190,7 @@ std::expected<Outcome, std::string> sit(const Live& live, const Options& options
   TerminalOut out(streams.out);
   auto alive = Clock::now();
   for (;;) {
-    Outcome outcome;
+    Sitting outcome;
     {
       kube::AttachOptions wanted;
       wanted.ns = ns;
@@ -198,17 +198,17 @@ std::expected<Outcome, std::string> sit(const Live& live, const Options& options
       wanted.container = "aider";
       Try attempt(live.client().config(), std::move(wanted), out);
       outcome = attempt.talk(keys, *terminal, interrupts);
-      if (outcome.kind == Outcome::Kind::kRefused)
+      if (outcome.kind == Sitting::Kind::kRefused)
         return std::unexpected(attach_trouble(ns, options.one.workspace, *attempt.error()));
     }
     out.finish();
-    if (outcome.kind != Outcome::Kind::kLost) return outcome;
+    if (outcome.kind != Sitting::Kind::kLost) return outcome;
     if (outcome.was_open) alive = Clock::now();
     // A container that has ended is not lost.
     const auto now = live.client().get(kinds::kAgentWorkspaces, ns, options.one.workspace);
     if (now && (has_ended(*now) || raw_text_at(*now, {"status", "phase"}) == "Suspended"))
-      return Outcome{Outcome::Kind::kEnded, "", true};
-    if (!now && now.error().is_not_found()) return Outcome{Outcome::Kind::kEnded, "", true};
+      return Sitting{Sitting::Kind::kEnded, "", true};
+    if (!now && now.error().is_not_found()) return Sitting{Sitting::Kind::kEnded, "", true};
     if (Clock::now() - alive > kPatience)
       return std::unexpected("the connection was lost (" + printable(outcome.message) +
                              ") and does not come back; the session goes on: palisade attach " +
@@ -218,12 +218,12 @@ std::expected<Outcome, std::string> sit(const Live& live, const Options& options
                 << std::flush;
     pollfd stop{interrupts.descriptor(), POLLIN, 0};
     static_cast<void>(::poll(&stop, 1, 1000));
-    if (interrupts.signal() != 0) return Outcome{Outcome::Kind::kLeft, "", true};
+    if (interrupts.signal() != 0) return Sitting{Sitting::Kind::kLeft, "", true};
   }
 }
 
 std::expected<Json, std::string> wait_until_it_runs(const Live& live, const Json& workspace,
-                                                    const Options& options,
+                                                    const AttachArguments& options,
                                                     std::chrono::seconds timeout,
                                                     const Streams& streams) {
   const std::string who =
@@ -253,7 +253,7 @@ std::expected<Json, std::string> wait_until_it_runs(const Live& live, const Json
   return last;
 }
 
-int attach(const Options& options, const Streams& streams) {
+int attach(const AttachArguments& options, const Streams& streams) {
   const auto fail = [&](const std::string& why) {
     streams.err << "palisade attach: " << why << '\n';
     return kUnreadable;
@@ -285,7 +285,7 @@ int attach(const Options& options, const Streams& streams) {
               << std::flush;
   const auto outcome = sit(*live, options, ns, pod, std::move(*keys), streams);
   if (!outcome) return fail(outcome.error());
-  if (outcome->kind == Outcome::Kind::kLeft) {
+  if (outcome->kind == Sitting::Kind::kLeft) {
     streams.err << "\nThe session goes on: palisade attach " << who << '\n';
     return kCompliant;
   }
@@ -306,9 +306,9 @@ int attach(const Options& options, const Streams& streams) {
 }  // namespace
 
 Command add_attach(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<AttachArguments>();
   CLI::App* app = parent.add_subcommand("attach", "Sit at the terminal of an interactive session");
-  app->footer(kFooter);
+  app->footer(kAttachFooter);
   add_one_options(*app, options->one);
   app->add_option("--detach-keys", options->keys, "Keys that leave: ctrl-p,ctrl-q")
       ->type_name("KEYS");

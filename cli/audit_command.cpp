@@ -19,7 +19,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr const char* kFooter = R"(
+constexpr const char* kAuditFooter = R"(
 Reads the record that guard keeps of a workspace's session: each program that ran, what was refused
 and by which rule, connections, files of the session that were run, findings. From the cluster it
 is the log of the agent pod's container `recorder`, which the agent cannot write.
@@ -109,12 +109,12 @@ Taken from_file(const std::string& file, std::istream& standard, AuditReader& re
   return {};
 }
 
-struct Place {
+struct AgentPod {
   std::string ns;
   std::string pod;
 };
 
-std::expected<Place, std::string> find_pod(const Live& live, const AuditOptions& options) {
+std::expected<AgentPod, std::string> find_pod(const Live& live, const AuditOptions& options) {
   const std::string ns = live.scope({.ns = options.ns, .all_namespaces = false, .selector = ""});
   const auto workspace = live.find(kinds::kAgentWorkspaces, ns, options.workspace);
   if (!workspace) return std::unexpected(workspace.error());
@@ -128,10 +128,10 @@ std::expected<Place, std::string> find_pod(const Live& live, const AuditOptions&
   if (object.contains(place) && object.at(place).is_string() &&
       !object.at(place).get<std::string>().empty())
     pod = object.at(place).get<std::string>();
-  return Place{ns, std::move(pod)};
+  return AgentPod{ns, std::move(pod)};
 }
 
-std::string log_trouble(const Place& place, const std::string& workspace,
+std::string log_trouble(const AgentPod& place, const std::string& workspace,
                         const kube::Error& error) {
   const std::string pod = "the agent's pod " + place.pod + " in " + place.ns;
   if (error.is_not_found()) {
@@ -199,7 +199,7 @@ int audit(const AuditOptions& options, const Streams& streams) {
 Command add_audit(CLI::App& parent) {
   auto options = std::make_shared<AuditOptions>();
   CLI::App* app = parent.add_subcommand("audit", "Show what a session ran and what was refused");
-  app->footer(kFooter);
+  app->footer(kAuditFooter);
   auto* workspace = app->add_option("workspace", options->workspace, "Whose session")
                         ->type_name("WORKSPACE")
                         ->check(CLI::Validator(

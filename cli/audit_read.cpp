@@ -26,16 +26,16 @@ constexpr std::int64_t kLatest = 4'102'444'800'000;  // the year 2100
 constexpr std::size_t kProblems = 10;
 constexpr std::uint64_t kMostAlike = 1'000'000'000'000;
 
-struct Wrong {
+struct WrongLine {
   std::string what;
 };
 
 // A value by its way through objects; null where it is not there.
-const json& at(const json& object, std::initializer_list<const char*> way) {
+const json& member_at(const json& object, std::initializer_list<const char*> way) {
   static const json kNone;
   const json* here = &object;
   for (const char* name : way) {
-    if (!here->is_object()) throw Wrong{std::string(name) + " has no object around it"};
+    if (!here->is_object()) throw WrongLine{std::string(name) + " has no object around it"};
     const auto found = here->find(name);
     if (found == here->end()) return kNone;
     here = &*found;
@@ -43,129 +43,131 @@ const json& at(const json& object, std::initializer_list<const char*> way) {
   return *here;
 }
 
-std::string text(const json& object, std::initializer_list<const char*> way, bool needed = false) {
-  const json& value = at(object, way);
+std::string text_of(const json& object, std::initializer_list<const char*> way,
+                    bool needed = false) {
+  const json& value = member_at(object, way);
   if (value.is_string()) return value.get<std::string>();
-  if (needed || !value.is_null()) throw Wrong{std::string(*(way.end() - 1)) + " is no text"};
+  if (needed || !value.is_null()) throw WrongLine{std::string(*(way.end() - 1)) + " is no text"};
   return {};
 }
 
-std::optional<std::int64_t> number(const json& object, std::initializer_list<const char*> way,
-                                   bool needed = false) {
-  const json& value = at(object, way);
+std::optional<std::int64_t> number_of(const json& object, std::initializer_list<const char*> way,
+                                      bool needed = false) {
+  const json& value = member_at(object, way);
   const bool fits = value.is_number_integer() &&
                     (!value.is_number_unsigned() || value.get<std::uint64_t>() <= 1ULL << 62U);
   if (fits) return value.get<std::int64_t>();
-  if (needed || !value.is_null()) throw Wrong{std::string(*(way.end() - 1)) + " is no number"};
+  if (needed || !value.is_null()) throw WrongLine{std::string(*(way.end() - 1)) + " is no number"};
   return std::nullopt;
 }
 
-std::int64_t count(const json& object, std::initializer_list<const char*> way,
-                   bool needed = false) {
-  const std::int64_t value = number(object, way, needed).value_or(0);
-  if (value < 0) throw Wrong{std::string(*(way.end() - 1)) + " is negative"};
+std::int64_t count_at(const json& object, std::initializer_list<const char*> way,
+                      bool needed = false) {
+  const std::int64_t value = number_of(object, way, needed).value_or(0);
+  if (value < 0) throw WrongLine{std::string(*(way.end() - 1)) + " is negative"};
   return value;
 }
 
 std::string first_hash(const json& file) {
-  const json& hashes = at(file, {"hashes"});
+  const json& hashes = member_at(file, {"hashes"});
   if (!hashes.is_array() || hashes.empty()) return {};
-  return text(hashes[0], {"value"});
+  return text_of(hashes[0], {"value"});
 }
 
 void process_fields(const json& line, AuditEvent& out) {
-  out.pid = count(line, {"process", "pid"}, true);
-  out.parent = count(line, {"process", "parent_process", "pid"});
-  out.program = text(line, {"process", "file", "path"});
-  if (out.program.empty()) out.program = text(line, {"process", "name"});
-  out.command = text(line, {"process", "cmd_line"});
-  out.sha256 = first_hash(at(line, {"process", "file"}).is_object() ? at(line, {"process", "file"})
-                                                                    : json::object());
+  out.pid = count_at(line, {"process", "pid"}, true);
+  out.parent = count_at(line, {"process", "parent_process", "pid"});
+  out.program = text_of(line, {"process", "file", "path"});
+  if (out.program.empty()) out.program = text_of(line, {"process", "name"});
+  out.command = text_of(line, {"process", "cmd_line"});
+  out.sha256 = first_hash(member_at(line, {"process", "file"}).is_object()
+                              ? member_at(line, {"process", "file"})
+                              : json::object());
 }
 
 void actor_fields(const json& line, AuditEvent& out) {
-  out.pid = count(line, {"actor", "process", "pid"}, true);
-  out.parent = count(line, {"actor", "process", "parent_process", "pid"});
-  out.program = text(line, {"actor", "process", "file", "path"});
+  out.pid = count_at(line, {"actor", "process", "pid"}, true);
+  out.parent = count_at(line, {"actor", "process", "parent_process", "pid"});
+  out.program = text_of(line, {"actor", "process", "file", "path"});
 }
 
-bool flag(const json& object, const char* name) {
-  const json& value = at(object, {name});
-  if (!value.is_boolean()) throw Wrong{std::string(name) + " is neither true nor false"};
+bool flag_of(const json& object, const char* name) {
+  const json& value = member_at(object, {name});
+  if (!value.is_boolean()) throw WrongLine{std::string(name) + " is neither true nor false"};
   return value.get<bool>();
 }
 
 AuditEvent read(const json& line) {
-  if (!line.is_object()) throw Wrong{"it is no JSON object"};
+  if (!line.is_object()) throw WrongLine{"it is no JSON object"};
   AuditEvent out;
-  if (text(line, {"metadata", "product", "name"}, true) != "palisade-guard")
-    throw Wrong{"another product wrote it"};
-  out.sequence = static_cast<std::uint64_t>(count(line, {"metadata", "sequence"}, true));
-  out.time = count(line, {"time"}, true);
-  if (out.sequence == 0 || out.time > kLatest) throw Wrong{"its number or its time cannot be"};
-  const json& own = at(line, {"unmapped", "palisade"});
-  const std::string kind = text(own, {"event"}, true);
+  if (text_of(line, {"metadata", "product", "name"}, true) != "palisade-guard")
+    throw WrongLine{"another product wrote it"};
+  out.sequence = static_cast<std::uint64_t>(count_at(line, {"metadata", "sequence"}, true));
+  out.time = count_at(line, {"time"}, true);
+  if (out.sequence == 0 || out.time > kLatest) throw WrongLine{"its number or its time cannot be"};
+  const json& own = member_at(line, {"unmapped", "palisade"});
+  const std::string kind = text_of(own, {"event"}, true);
   const auto* found = std::ranges::find(kKinds, kind, [](const auto& one) { return one.first; });
-  if (found == kKinds.end()) throw Wrong{"its event is not known to this version"};
+  if (found == kKinds.end()) throw WrongLine{"its event is not known to this version"};
   out.kind = found->second;
-  out.dropped = static_cast<std::uint64_t>(count(own, {"dropped"}));
-  out.workspace = text(own, {"workspace"});
+  out.dropped = static_cast<std::uint64_t>(count_at(own, {"dropped"}));
+  out.workspace = text_of(own, {"workspace"});
   switch (out.kind) {
     case AuditKind::exec_started:
       process_fields(line, out);
       break;
     case AuditKind::exec_ended:
       process_fields(line, out);
-      out.exit_code = number(line, {"exit_code"});
-      out.duration_us = count(own, {"took_us"}, true);
+      out.exit_code = number_of(line, {"exit_code"});
+      out.duration_us = count_at(own, {"took_us"}, true);
       break;
     case AuditKind::refused:
       actor_fields(line, out);
-      out.command = text(line, {"process", "cmd_line"});
-      out.rule = text(own, {"rule"}, true);
-      out.call = text(own, {"call"}, true);
-      out.target = text(own, {"target"});
-      out.error = text(line, {"status_code"});
-      out.enforced = flag(own, "enforced");
-      out.count = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(count(line, {"count"})), 1,
-                                            kMostAlike);
+      out.command = text_of(line, {"process", "cmd_line"});
+      out.rule = text_of(own, {"rule"}, true);
+      out.call = text_of(own, {"call"}, true);
+      out.target = text_of(own, {"target"});
+      out.error = text_of(line, {"status_code"});
+      out.enforced = flag_of(own, "enforced");
+      out.count = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(count_at(line, {"count"})),
+                                            1, kMostAlike);
       break;
     case AuditKind::connected: {
       actor_fields(line, out);
-      out.error = text(line, {"status_code"});
-      const std::string ip = text(line, {"dst_endpoint", "ip"});
-      out.target = ip.empty() ? text(line, {"dst_endpoint", "name"}, true)
+      out.error = text_of(line, {"status_code"});
+      const std::string ip = text_of(line, {"dst_endpoint", "ip"});
+      out.target = ip.empty() ? text_of(line, {"dst_endpoint", "name"}, true)
                               : (ip.find(':') == std::string::npos ? ip : "[" + ip + "]") + ":" +
-                                    std::to_string(count(line, {"dst_endpoint", "port"}, true));
+                                    std::to_string(count_at(line, {"dst_endpoint", "port"}, true));
       break;
     }
     case AuditKind::script_run:
       actor_fields(line, out);
-      out.target = text(line, {"file", "path"}, true);
-      out.sha256 = first_hash(at(line, {"file"}));
-      out.written_by = text(own, {"written_by"});
-      out.changed = count(own, {"changed_time"});
+      out.target = text_of(line, {"file", "path"}, true);
+      out.sha256 = first_hash(member_at(line, {"file"}));
+      out.written_by = text_of(own, {"written_by"});
+      out.changed = count_at(own, {"changed_time"});
       break;
     case AuditKind::finding:
       actor_fields(line, out);
-      out.rule = text(own, {"id"}, true);
-      out.message = text(line, {"finding_info", "desc"}, true);
+      out.rule = text_of(own, {"id"}, true);
+      out.message = text_of(line, {"finding_info", "desc"}, true);
       break;
     case AuditKind::session_started: {
-      out.command = text(own, {"cmd_line"});
-      out.enforced = flag(own, "enforcing");
-      const json& degraded = at(own, {"degraded"});
-      if (!degraded.is_array()) throw Wrong{"degraded is no list"};
+      out.command = text_of(own, {"cmd_line"});
+      out.enforced = flag_of(own, "enforcing");
+      const json& degraded = member_at(own, {"degraded"});
+      if (!degraded.is_array()) throw WrongLine{"degraded is no list"};
       for (const json& name : degraded) {
-        if (!name.is_string()) throw Wrong{"degraded holds what is no text"};
+        if (!name.is_string()) throw WrongLine{"degraded holds what is no text"};
         out.degraded.push_back(name.get<std::string>());
       }
       break;
     }
     case AuditKind::session_ended:
-      out.message = text(own, {"why"}, true);
-      out.killed = count(own, {"killed"});
-      out.exit_code = number(own, {"exit_code"});
+      out.message = text_of(own, {"why"}, true);
+      out.killed = count_at(own, {"killed"});
+      out.exit_code = number_of(own, {"exit_code"});
       break;
   }
   return out;
@@ -183,7 +185,7 @@ std::expected<AuditEvent, std::string> read_audit_line(std::string_view line) {
   if (parsed.is_discarded()) return std::unexpected("it is no JSON");
   try {
     return read(parsed);
-  } catch (const Wrong& wrong) {
+  } catch (const WrongLine& wrong) {
     return std::unexpected(wrong.what);
   }
 }

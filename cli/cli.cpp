@@ -14,7 +14,7 @@
 namespace palisade::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
+constexpr const char* kMainFooter = R"(
 Examples:
   palisade create --repo URL -m "..."     # set an agent to work
   palisade list -A                        # workspaces and where they are
@@ -76,14 +76,14 @@ int run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
         std::ostream& err) {
   CLI::App app("Palisade: hardened pods for the Aider coding agent", "palisade");
   app.require_subcommand(1);
-  app.footer(kFooter);
+  app.footer(kMainFooter);
   // In the order of the help.
   std::vector<Command> commands;
   for (const auto add :
-       {add_create,      add_list,     add_status, add_attach,     add_logs,   add_diff,
-        add_approve,     add_suspend,  add_resume, add_delete,     add_check,  add_explain,
-        add_test,        add_scan,     add_doctor, add_audit,      add_report, add_ui,
-        add_permissions, add_controls, add_render, add_completion, add_version})
+       {add_create,  add_list,        add_pools,    add_status, add_attach,     add_logs,
+        add_diff,    add_approve,     add_suspend,  add_resume, add_delete,     add_check,
+        add_explain, add_test,        add_scan,     add_doctor, add_audit,      add_report,
+        add_ui,      add_permissions, add_controls, add_render, add_completion, add_version})
     commands.push_back(add(app));
 
   // What the scripts of `palisade completion` ask: not for people, so not in the help.

@@ -117,7 +117,7 @@ std::vector<std::string> candidates(const CLI::App& app, const std::vector<std::
   return out;
 }
 
-std::vector<std::string> listed(const Names::Where& where, const kube::Resource& resource) {
+std::vector<std::string> names_of(const Names::Where& where, const kube::Resource& resource) {
   std::vector<std::string> out;
   auto config = kube::load_config(where.kubeconfig, where.context);
   if (!config) return out;
@@ -146,8 +146,8 @@ std::vector<std::string> complete(const CLI::App& app, const std::vector<std::st
 }
 
 Names names_of_the_cluster() {
-  return {[](const Names::Where& where) { return listed(where, kinds::kAgentWorkspaces); },
-          [](const Names::Where& where) { return listed(where, kube::resources::kNamespaces); }};
+  return {[](const Names::Where& where) { return names_of(where, kinds::kAgentWorkspaces); },
+          [](const Names::Where& where) { return names_of(where, kube::resources::kNamespaces); }};
 }
 
 std::string completion_script(const std::string& shell) {

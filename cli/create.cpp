@@ -18,7 +18,7 @@ constexpr std::size_t kLongestName = 40;
 constexpr std::size_t kLongestMessage = 32768;
 constexpr std::size_t kMostLeft = 50;  // of a name, by the CRD
 
-struct Wrong {
+struct WrongOption {
   std::string what;
 };
 
@@ -34,7 +34,7 @@ json secret_key(const std::string& option, const std::string& given) {
   if (slash != std::string::npos) out["key"] = given.substr(slash + 1);
   if (out["name"].get<std::string>().empty() ||
       (slash != std::string::npos && out["key"].get<std::string>().empty()))
-    throw Wrong{option + " " + given + ": name a Secret as NAME or NAME/KEY"};
+    throw WrongOption{option + " " + given + ": name a Secret as NAME or NAME/KEY"};
   return out;
 }
 
@@ -49,7 +49,7 @@ json credentials_of(const CreateOptions& options) {
     const char* end = given.data() + std::min(colon, given.size());
     const auto [stopped, ec] = std::from_chars(given.data(), end, id);
     if (colon == std::string::npos || ec != std::errc() || stopped != end || id < 1)
-      throw Wrong{"--github-app " + given + ": write ID:SECRET or ID:SECRET/KEY"};
+      throw WrongOption{"--github-app " + given + ": write ID:SECRET or ID:SECRET/KEY"};
     out["githubApp"] = {
         {"appId", id},
         {"privateKeySecretRef", secret_key("--github-app", given.substr(colon + 1))}};
@@ -58,12 +58,13 @@ json credentials_of(const CreateOptions& options) {
     out["gitlab"] = {{"secretRef", secret_key("--gitlab-secret", options.gitlab_secret)}};
   if (!options.gitea_secret.empty()) {
     if (options.gitea_secret.find('/') != std::string::npos)
-      throw Wrong{"--gitea-secret " + options.gitea_secret +
-                  ": its keys are username and password; name the Secret alone"};
+      throw WrongOption{"--gitea-secret " + options.gitea_secret +
+                        ": its keys are username and password; name the Secret alone"};
     out["gitea"] = {{"secretRef", {{"name", options.gitea_secret}}}};
   }
   if (out.size() > 1)
-    throw Wrong{"--git-secret, --github-app, --gitlab-secret and --gitea-secret: give one of them"};
+    throw WrongOption{
+        "--git-secret, --github-app, --gitlab-secret and --gitea-secret: give one of them"};
   return out;
 }
 
@@ -73,16 +74,17 @@ json pairs_of(const std::string& option, const std::vector<std::string>& given) 
   for (const std::string& one : given) {
     const std::size_t equals = one.find('=');
     if (equals == 0 || equals == std::string::npos)
-      throw Wrong{std::string(option).append(" ").append(one).append(": write KEY=VALUE")};
+      throw WrongOption{std::string(option).append(" ").append(one).append(": write KEY=VALUE")};
     if (!out.emplace(one.substr(0, equals), one.substr(equals + 1)).second)
-      throw Wrong{std::string(option).append(" ").append(one).append(": the key is given twice")};
+      throw WrongOption{
+          std::string(option).append(" ").append(one).append(": the key is given twice")};
   }
   return out;
 }
 
 json command_of(const std::string& option, const std::string& line) {
   auto words = words_of(line);
-  if (!words) throw Wrong{option + ": " + words.error()};
+  if (!words) throw WrongOption{option + ": " + words.error()};
   return *words;
 }
 
@@ -91,7 +93,7 @@ void set(json& object, const char* key, const std::string& value) {
 }
 
 json repository_of(const CreateOptions& options) {
-  if (options.url.empty()) throw Wrong{"--repo URL is missing: which repository to work on"};
+  if (options.url.empty()) throw WrongOption{"--repo URL is missing: which repository to work on"};
   json out{{"url", options.url}};
   set(out, "ref", options.ref);
   set(out, "branch", options.branch);
@@ -106,7 +108,7 @@ json repository_of(const CreateOptions& options) {
     if (options.merge_request == "draft") out["mergeRequest"]["draft"] = true;
     set(out["mergeRequest"], "title", options.title);
   } else if (!options.title.empty()) {
-    throw Wrong{"--title is the merge request's: add --merge-request"};
+    throw WrongOption{"--title is the merge request's: add --merge-request"};
   }
   return out;
 }
@@ -115,7 +117,8 @@ json task_of(const CreateOptions& options) {
   if (options.message.empty()) {
     if (!options.files.empty() || !options.lint_command.empty() || !options.test_command.empty() ||
         options.rounds != 0)
-      throw Wrong{"--file, --lint, --test and --rounds belong to a task: give a --message too"};
+      throw WrongOption{
+          "--file, --lint, --test and --rounds belong to a task: give a --message too"};
     return nullptr;
   }
   json out{{"message", options.message}};
@@ -131,7 +134,7 @@ json task_of(const CreateOptions& options) {
 json storage_of(const CreateOptions& options) {
   if (options.storage.empty()) {
     if (options.storage_class || options.retain)
-      throw Wrong{"--storage-class and --retain are a volume's: give a --storage SIZE too"};
+      throw WrongOption{"--storage-class and --retain are a volume's: give a --storage SIZE too"};
     return nullptr;
   }
   json out{{"size", options.storage}};
@@ -186,8 +189,8 @@ std::expected<json, std::string> workspace_of(const CreateOptions& options) {
   try {
     const std::string name = options.name.empty() ? name_of(options.message) : options.name;
     if (!is_dns_label(name))
-      throw Wrong{"the name " + name +
-                  " cannot be: at most 50 of a-z, 0-9 and -, without - at either end"};
+      throw WrongOption{"the name " + name +
+                        " cannot be: at most 50 of a-z, 0-9 and -, without - at either end"};
     json out{{"apiVersion", op::kApiVersion},
              {"kind", op::kKind},
              {"metadata", {{"name", name}}},
@@ -197,15 +200,15 @@ std::expected<json, std::string> workspace_of(const CreateOptions& options) {
     for (const auto& [path, list] :
          {std::pair("--file", &options.files), std::pair("--allow", &options.allow)}) {
       if (std::ranges::any_of(*list, [](const std::string& one) { return !is_utf8(one); }))
-        throw Wrong{std::string(path) + " has a name that is not UTF-8"};
+        throw WrongOption{std::string(path) + " has a name that is not UTF-8"};
     }
     // The operator's own reading of it. The template is the webhook's to fill in.
     json own = out;
     own["spec"].erase("templateRef");
     const auto read = op::parse_workspace(own);
-    if (!read) throw Wrong{read.error()};
+    if (!read) throw WrongOption{read.error()};
     return out;
-  } catch (const Wrong& wrong) {
+  } catch (const WrongOption& wrong) {
     return std::unexpected(printable(wrong.what));
   }
 }

@@ -21,7 +21,7 @@ namespace {
 using namespace std::chrono_literals;
 using kube::Json;
 
-constexpr const char* kFooter = R"(
+constexpr const char* kCreateFooter = R"(
 What only the cluster knows (the policies of the namespace, the CRD's patterns) the API server and
 the webhook say, before anything is made; --dry-run=server asks them alone.
 
@@ -36,7 +36,7 @@ Examples:
 Exit status: 0 it was made, and with --wait it runs (=finished: it ended well); 1 it was made, and did not
 come that far, or not within --timeout; 2 nothing was made.)";
 
-struct Options {
+struct CreateArguments {
   ClusterOptions cluster;
   CreateOptions workspace;
   std::string from_file;
@@ -66,7 +66,7 @@ Checked check_settings(const std::string& file, std::istream& in, const Json& wo
   return std::unexpected(printable(out));
 }
 
-Checked read_message(Options& options, std::istream& in) {
+Checked read_message(CreateArguments& options, std::istream& in) {
   CreateOptions& workspace = options.workspace;
   if (options.interactive) return {};
   if (!options.from_file.empty()) {
@@ -112,7 +112,8 @@ kube::Result<Json> send(const Live& live, const std::string& ns, Json& object, b
   }
 }
 
-int wait_for(const Live& live, const Options& options, const Json& made, const Streams& streams) {
+int wait_for(const Live& live, const CreateArguments& options, const Json& made,
+             const Streams& streams) {
   const bool finished = options.wait == "finished";
   const auto until = std::chrono::steady_clock::now() + *op::parse_duration(options.timeout);
   Json last = made;
@@ -160,7 +161,7 @@ int wait_for(const Live& live, const Options& options, const Json& made, const S
   return well ? kCompliant : kFindings;
 }
 
-int create(Options& options, const Streams& streams) {
+int create(CreateArguments& options, const Streams& streams) {
   const auto fail = [&](const std::string& why) {
     streams.err << "palisade create: " << why << '\n';
     return kUnreadable;
@@ -206,7 +207,7 @@ int create(Options& options, const Streams& streams) {
   return waits ? wait_for(*live, options, *made, streams) : kCompliant;
 }
 
-void add_task_options(CLI::App& app, Options& options) {
+void add_task_options(CLI::App& app, CreateArguments& options) {
   CreateOptions& w = options.workspace;
   auto* message = app.add_option("-m,--message", w.message, "What the agent is to do");
   auto* file =
@@ -304,10 +305,10 @@ void add_session_options(CLI::App& app, CreateOptions& w) {
 }  // namespace
 
 Command add_create(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CreateArguments>();
   CreateOptions& w = options->workspace;
   CLI::App* app = parent.add_subcommand("create", "Make a workspace and set an agent to work");
-  app->footer(kFooter);
+  app->footer(kCreateFooter);
   app->add_option("NAME", w.name, "Its name; made from the message if not said");
   app->add_option("-n,--namespace", w.ns, "Namespace; else the context's")->type_name("NAME");
   app->add_option("-l,--label", w.labels, "A label; repeatable")

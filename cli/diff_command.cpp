@@ -2,7 +2,6 @@
 #include <iostream>
 #include <memory>
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +13,7 @@
 #include "follow.h"
 #include "git_changes.h"
 #include "json_at.h"
+#include "terminal.h"
 #include "terminal_out.h"
 
 namespace palisade::cli {
@@ -57,13 +57,6 @@ struct DiffOptions {
   bool commits = false;
   std::string colour = "auto";
 };
-
-unsigned columns() {
-  winsize size{};
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-vararg): ioctl(2)
-  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-  return size.ws_col;
-}
 
 GitWish wish_of(const Json& workspace) {
   GitWish out;
@@ -128,7 +121,7 @@ int diff(const DiffOptions& options, const Streams& streams) {
   const auto shown = changes->show(
       {.shape = shape_of(options),
        .coloured = coloured,
-       .columns = columns(),
+       .columns = terminal_size(STDOUT_FILENO).first,
        .paths = options.paths},
       [&](std::string_view piece) { return out.write(piece); }, err, interrupts);
   out.finish();

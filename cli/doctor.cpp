@@ -23,9 +23,7 @@ namespace {
 using kube::Json;
 namespace known = kube::resources;
 
-constexpr const char* kName = "palisade-webhook";
-
-constexpr const char* kFooter = R"(
+constexpr const char* kDoctorFooter = R"(
 Looks at what the guard of a cluster stands on, and for what goes round it:
 
   admission    both webhook configurations hold every rule and condition of the chart, deny when the
@@ -99,9 +97,9 @@ std::expected<Installation, std::string> read_installation(const Live& live) {
   if (!binding) return std::unexpected(binding.error());
   out.self_guard = policy->value_or(Json());
   out.self_guard_binding = binding->value_or(Json());
-  auto validating = live.find(known::kValidatingWebhookConfigurations, "", kName);
+  auto validating = live.find(known::kValidatingWebhookConfigurations, "", kWebhookName);
   if (!validating) return std::unexpected(validating.error());
-  auto mutating = live.find(kMutating, "", kName);
+  auto mutating = live.find(kMutating, "", kWebhookName);
   if (!mutating) return std::unexpected(mutating.error());
   out.validating = validating->value_or(Json());
   out.mutating = mutating->value_or(Json());
@@ -109,7 +107,7 @@ std::expected<Installation, std::string> read_installation(const Live& live) {
   out.ns = text_at(out.validating, "/webhooks/0/clientConfig/service/namespace");
   if (out.ns.empty()) out.ns = text_at(out.mutating, "/webhooks/0/clientConfig/service/namespace");
   if (!out.ns.empty()) {
-    auto deployment = live.find(kDeployments, out.ns, kName);
+    auto deployment = live.find(kDeployments, out.ns, kWebhookName);
     if (!deployment) return std::unexpected(deployment.error());
     out.deployment = deployment->value_or(Json());
   }
@@ -119,7 +117,7 @@ std::expected<Installation, std::string> read_installation(const Live& live) {
   return out;
 }
 
-void print_text(const Diagnoses& diagnoses, std::ostream& out) {
+void print_diagnoses(const Diagnoses& diagnoses, std::ostream& out) {
   std::size_t warnings = 0;
   std::size_t problems = 0;
   for (const Diagnosis& one : diagnoses.all()) {
@@ -163,7 +161,7 @@ int report_on(const Diagnoses& shown, const DoctorOptions& options, const Stream
   if (options.format == "json") {
     streams.out << json_text(to_json(shown));
   } else {
-    print_text(shown, streams.out);
+    print_diagnoses(shown, streams.out);
   }
   const bool problems = std::ranges::any_of(
       shown.all(), [](const Diagnosis& one) { return one.level == Level::problem; });
@@ -244,17 +242,10 @@ const Json& at(const Json& object, const std::string& pointer) {
   return object.contains(place) ? object.at(place) : kNone;
 }
 
-std::string listed(const std::vector<std::string>& names) {
-  std::string out;
-  for (const std::string& name : names)
-    out += (out.empty() ? "" : ", ") + printable(name);
-  return out;
-}
-
 Command add_doctor(CLI::App& parent) {
   auto options = std::make_shared<DoctorOptions>();
   CLI::App* app = parent.add_subcommand("doctor", "Find what weakens or goes round the guard");
-  app->footer(kFooter);
+  app->footer(kDoctorFooter);
   add_cluster_options(*app, options->cluster);
   app->add_option("--only", options->only, "Look at this alone (may be given again)")
       ->type_name("CHECK")

@@ -53,6 +53,9 @@ class Diagnoses {
   std::vector<Diagnosis> all_;
 };
 
+// Of the webhook's configurations, its Deployment and its Service.
+inline constexpr const char* kWebhookName = "palisade-webhook";
+
 // What the checks share, read once. `ns` and the rest are empty where no webhook is installed.
 struct Installation {
   kube::Json validating;  // null where there is none
@@ -102,6 +105,5 @@ void try_guard(const Live& live, const std::string& ns, Diagnoses& out);
 [[nodiscard]] std::string text_at(const kube::Json& object, const std::string& pointer);
 // The member, or null where there is none.
 [[nodiscard]] const kube::Json& at(const kube::Json& object, const std::string& pointer);
-[[nodiscard]] std::string listed(const std::vector<std::string>& names);  // "a, b", printable
 
 }  // namespace palisade::cli

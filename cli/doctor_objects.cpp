@@ -3,14 +3,13 @@
 #include <map>
 #include <memory>
 
-#include <simdjson.h>
-
 #include <policy/guards.h>
 #include <policy/network.h>
 
 #include "doctor.h"
 #include "explain.h"
 #include "guard.h"
+#include "parsed.h"
 #include "text.h"
 
 namespace palisade::cli {
@@ -60,22 +59,6 @@ void check_label(const std::string& ns, const std::string& key, const std::strin
   }
 }
 
-// A parsed copy of an object; the element lives as long as this.
-class Parsed {
- public:
-  explicit Parsed(const Json& object) : text_(object.dump()) {
-    good_ = parser_.parse(text_).get(element_) == simdjson::SUCCESS;
-  }
-  [[nodiscard]] simdjson::dom::element element() const { return element_; }
-  [[nodiscard]] bool good() const { return good_; }
-
- private:
-  simdjson::padded_string text_;
-  simdjson::dom::parser parser_;
-  simdjson::dom::element element_;
-  bool good_ = false;
-};
-
 using Networks = std::map<std::string, std::vector<std::shared_ptr<const policy::NetworkPolicy>>>;
 
 std::expected<Networks, std::string> read_networks(const Live& live, Progress& progress) {
@@ -83,7 +66,7 @@ std::expected<Networks, std::string> read_networks(const Live& live, Progress& p
   if (!objects) return std::unexpected(objects.error());
   Networks out;
   for (const Json& object : *objects) {
-    const Parsed parsed(object);
+    const Parsed parsed(object.dump());
     auto policy = policy::NetworkPolicy::parse(parsed.element());
     if (!policy) return std::unexpected(policy.error());
     const std::string ns = policy->ns();
@@ -101,7 +84,7 @@ struct Agent {
 std::optional<Agent> agent_of(const Json& object, const Networks& networks) {
   const std::string phase = text_at(object, "/status/phase");
   if (phase == "Succeeded" || phase == "Failed") return std::nullopt;
-  const Parsed parsed(object);
+  const Parsed parsed(object.dump());
   if (!parsed.good() || policy::agent_reason(parsed.element()).empty()) return std::nullopt;
   Agent out;
   out.running = {text_at(object, "/metadata/namespace"), text_at(object, "/metadata/name"),

@@ -16,10 +16,7 @@ using kube::Json;
 
 constexpr const char* kRbac = "rbac.authorization.k8s.io";
 const kube::Resource kClusterRoles{kRbac, "v1", "clusterroles", "ClusterRole", false};
-const kube::Resource kClusterRoleBindings{kRbac, "v1", "clusterrolebindings", "ClusterRoleBinding",
-                                          false};
 const kube::Resource kRoles{kRbac, "v1", "roles", "Role", true};
-const kube::Resource kRoleBindings{kRbac, "v1", "rolebindings", "RoleBinding", true};
 
 using Words = std::vector<std::string_view>;
 
@@ -231,8 +228,8 @@ class Rights {
   bool read(const Live& live, Progress& progress) {
     for (auto [kind, list] :
          {std::pair{&kClusterRoles, &cluster_roles_}, std::pair{&kRoles, &roles_},
-          std::pair{&kClusterRoleBindings, &cluster_bindings_},
-          std::pair{&kRoleBindings, &bindings_}}) {
+          std::pair{&kinds::kClusterRoleBindings, &cluster_bindings_},
+          std::pair{&kinds::kRoleBindings, &bindings_}}) {
       auto objects = live.all(*kind, "", progress);
       if (!objects) {
         out_.unread(objects.error());

@@ -20,7 +20,6 @@ namespace {
 using kube::Json;
 namespace known = kube::resources;
 
-constexpr const char* kName = "palisade-webhook";
 constexpr const char* kSecret = "palisade-webhook-tls";
 constexpr std::int64_t kDay = 24 * 3600;
 
@@ -95,19 +94,19 @@ void check_certificates(const Live& live, const Installation& installed, std::in
                     fix, out);
 }
 
-std::int64_t number_at(const Json& object, const std::string& pointer) {
+std::int64_t number_by_pointer(const Json& object, const std::string& pointer) {
   const Json& found = at(object, pointer);
   return found.is_number_integer() ? found.get<std::int64_t>() : 0;
 }
 
 void check_deployment(const Installation& installed, Diagnoses& out) {
-  const std::string what = "Deployment " + installed.ns + "/" + kName;
+  const std::string what = "Deployment " + installed.ns + "/" + kWebhookName;
   const std::string look = "kubectl describe -n " + installed.ns + " deployment/palisade-webhook";
   if (installed.deployment.is_null())
     return out.problem(what + " is not there: no pod of an agent can be made",
                        "install the chart again: helm upgrade --install");
-  const std::int64_t wanted = number_at(installed.deployment, "/spec/replicas");
-  const std::int64_t ready = number_at(installed.deployment, "/status/readyReplicas");
+  const std::int64_t wanted = number_by_pointer(installed.deployment, "/spec/replicas");
+  const std::int64_t ready = number_by_pointer(installed.deployment, "/status/readyReplicas");
   if (ready == 0) {
     out.problem(what + " has no ready replica: no pod of an agent can be made", look);
   } else if (ready < wanted) {
@@ -123,15 +122,15 @@ void check_deployment(const Installation& installed, Diagnoses& out) {
 }
 
 void check_endpoints(const Live& live, const Installation& installed, Diagnoses& out) {
-  const auto service = live.find(known::kServices, installed.ns, kName);
+  const auto service = live.find(known::kServices, installed.ns, kWebhookName);
   if (!service) return out.unread(service.error());
-  const std::string what = "Service " + installed.ns + "/" + kName;
+  const std::string what = "Service " + installed.ns + "/" + kWebhookName;
   if (!service->has_value())
     return out.problem(what + " is not there: the API server reaches nobody",
                        "install the chart again: helm upgrade --install");
   kube::ListOptions options;
   options.ns = installed.ns;
-  options.label_selector = "kubernetes.io/service-name=" + std::string(kName);
+  options.label_selector = "kubernetes.io/service-name=" + std::string(kWebhookName);
   const auto slices = live.client().list(known::kEndpointSlices, options);
   if (!slices)
     return out.unread(trouble("list", known::kEndpointSlices, installed.ns, "", slices.error()));

@@ -11,18 +11,18 @@ namespace {
 using kube::Json;
 namespace known = kube::resources;
 
-constexpr const char* kName = "palisade-doctor";
+constexpr const char* kTried = "palisade-doctor";
 constexpr const char* kCreatedBy = "palisade.dev/created-by";
 
 kube::Result<Json> dry_run(const Live& live, const kube::Resource& resource, const std::string& ns,
                            Json object) {
   object["apiVersion"] = resource.api_version();
   object["kind"] = resource.kind;
-  object["metadata"] = {{"name", kName}, {"namespace", ns}};
+  object["metadata"] = {{"name", kTried}, {"namespace", ns}};
   kube::ApplyOptions options;
-  options.field_manager = kName;
+  options.field_manager = kTried;
   options.dry_run = true;
-  return live.client().apply(resource, ns, kName, object, options);
+  return live.client().apply(resource, ns, kTried, object, options);
 }
 
 bool refused(const kube::Error& error) {

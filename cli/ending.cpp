@@ -11,7 +11,7 @@ namespace {
 
 using kube::Json;
 
-std::string name_of(const Json& workspace) {
+std::string name_in(const Json& workspace) {
   return text_at(workspace, {"metadata", "namespace"}) + "/" +
          text_at(workspace, {"metadata", "name"});
 }
@@ -127,7 +127,7 @@ int delete_workspace(const Live& live, const Json& workspace, bool wait,
     return kUnreadable;
   }
   if (!wait) {
-    streams.out << "AgentWorkspace " << name_of(workspace) << " is being deleted\n";
+    streams.out << "AgentWorkspace " << name_in(workspace) << " is being deleted\n";
     return kCompliant;
   }
   Json last = workspace;
@@ -137,22 +137,22 @@ int delete_workspace(const Live& live, const Json& workspace, bool wait,
     followed = follow_workspace(live, workspace, std::chrono::steady_clock::now() + timeout,
                                 [&](const Json& now) {
                                   last = now;
-                                  line.show("ending the session of " + name_of(now) + " ...");
+                                  line.show("ending the session of " + name_in(now) + " ...");
                                   return false;
                                 });
   }
   if (!followed) {
-    streams.err << command << ": " << name_of(workspace)
+    streams.err << command << ": " << name_in(workspace)
                 << " is being deleted, but: " << followed.error() << '\n';
     return kFindings;
   }
   if (*followed != Followed::kGone) {
-    streams.err << command << ": " << name_of(workspace) << " is not gone after " << timeout.count()
+    streams.err << command << ": " << name_in(workspace) << " is not gone after " << timeout.count()
                 << " s; palisade status " << printable(name) << " -n " << printable(ns)
                 << " shows what is left, and the operator must run for it to go\n";
     return kFindings;
   }
-  streams.out << "AgentWorkspace " << name_of(workspace) << " deleted: its pod, ServiceAccount, "
+  streams.out << "AgentWorkspace " << name_in(workspace) << " deleted: its pod, ServiceAccount, "
               << "NetworkPolicy and ConfigMap are gone\n";
   std::vector<std::string> unrevoked;
   bool unknown = false;
@@ -193,13 +193,13 @@ int suspend_workspace(const Live& live, const Json& workspace, bool wait,
       followed = follow_workspace(
           live, *changed, std::chrono::steady_clock::now() + timeout, [&](const Json& now) {
             last = now;
-            line.show("ending the session of " + name_of(now) + ", now " + standing(now) + " ...");
+            line.show("ending the session of " + name_in(now) + ", now " + standing(now) + " ...");
             return has_ended(now) ||
                    (raw_text_at(now, {"status", "phase"}) == "Suspended" && is_observed(now));
           });
     }
     if (!followed || *followed != Followed::kThere) {
-      streams.err << command << ": " << name_of(workspace) << " is to be suspended, but "
+      streams.err << command << ": " << name_in(workspace) << " is to be suspended, but "
                   << (!followed ? followed.error()
                       : *followed == Followed::kGone
                           ? std::string("was deleted meanwhile")
@@ -209,7 +209,7 @@ int suspend_workspace(const Live& live, const Json& workspace, bool wait,
       return kFindings;
     }
   }
-  streams.out << "AgentWorkspace " << name_of(workspace)
+  streams.out << "AgentWorkspace " << name_in(workspace)
               << (wait ? " suspended: its pod is gone\n" : " is being suspended\n");
   for (const std::string& text : after_suspension(last).lines)
     streams.out << text << '\n';

@@ -19,7 +19,7 @@ namespace {
 using kube::Json;
 using Time = EvidenceInput::Time;
 
-constexpr const char* kFooter = R"(
+constexpr const char* kEvidenceFooter = R"(
 What ran in the period and with which hardening, HardeningExceptions with their approver and end, what was
 denied as far as the API server knows it (status.audit, PolicyReports, events), what became of tokens, and how
 that answers SOC 2 (CC6, CC7, CC8), ISO/IEC 27001 Annex A and the OWASP Top 10 for LLM Applications. The
@@ -32,7 +32,7 @@ Examples:
 
 Exit status: 0; 1 something could not be read, and the document says what; 2 no document.)";
 
-struct Options {
+struct EvidenceArguments {
   ClusterOptions cluster;
   ScopeOptions scope;
   std::string since = "24h";
@@ -52,7 +52,7 @@ std::optional<Time> since_of(const std::string& text, Time now) {
   return ago ? std::optional(now - *ago) : std::nullopt;
 }
 
-int report(const Options& options, const Streams& streams) {
+int report(const EvidenceArguments& options, const Streams& streams) {
   const auto fail = [&](const std::string& why) {
     streams.err << "palisade report: " << why << '\n';
     return kUnreadable;
@@ -99,9 +99,9 @@ int report(const Options& options, const Streams& streams) {
 }  // namespace
 
 Command add_report(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EvidenceArguments>();
   CLI::App* app = parent.add_subcommand("report", "Write evidence of what agents did");
-  app->footer(kFooter);
+  app->footer(kEvidenceFooter);
   app->add_option("--since", options->since, "How long ago, or when, the period begins: 24h, 7d")
       ->type_name("TIME");
   add_scope_options(*app, options->scope, true);

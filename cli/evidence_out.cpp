@@ -18,7 +18,7 @@ struct Table {
   std::vector<std::vector<std::string>> rows;
 };
 
-std::string listed(const json& values) {
+std::string listed_values(const json& values) {
   std::string out;
   if (!values.is_array()) return out;
   for (const json& one : values) {
@@ -38,10 +38,10 @@ std::string hardening_text(const json& h) {
   if (const std::string runtime = raw_text_at(h, {"runtimeClass"}); !runtime.empty())
     out += "; runtime " + runtime;
   if (h["egressRules"] != json(0)) out += "; " + h["egressRules"].dump() + " egress rule(s) more";
-  if (!h["morePrograms"].empty()) out += "; programs more: " + listed(h["morePrograms"]);
+  if (!h["morePrograms"].empty()) out += "; programs more: " + listed_values(h["morePrograms"]);
   if (const std::string isolated = raw_text_at(h, {"isolated"}); !isolated.empty())
     out += "; isolated: " + isolated + " (" + raw_text_at(h, {"isolatedReason"}) + ")";
-  if (!h["degraded"].empty()) out += "; the node lacks: " + listed(h["degraded"]);
+  if (!h["degraded"].empty()) out += "; the node lacks: " + listed_values(h["degraded"]);
   out += "; " + raw_text_at(h, {"access"});
   if (const std::string deadline = raw_text_at(h, {"deadline"}); !deadline.empty())
     out += "; deadline " + deadline;
@@ -75,8 +75,8 @@ std::vector<Table> tables_of(const json& e) {
                     "Since", "Until", "At the end"},
                    {}};
   for (const json& x : e["exceptions"]) {
-    exceptions.rows.push_back({raw_text_at(x, {"name"}), listed(x["namespaces"]),
-                               listed(x["controls"]), raw_text_at(x, {"reason"}),
+    exceptions.rows.push_back({raw_text_at(x, {"name"}), listed_values(x["namespaces"]),
+                               listed_values(x["controls"]), raw_text_at(x, {"reason"}),
                                raw_text_at(x, {"ticket"}), raw_text_at(x, {"approver"}),
                                raw_text_at(x, {"created"}), raw_text_at(x, {"expires"}),
                                x["active"] == json(true) ? "active" : "ended"});
@@ -110,14 +110,14 @@ std::vector<Table> tables_of(const json& e) {
     tokens.rows.push_back({raw_text_at(t, {"namespace"}) + "/" + raw_text_at(t, {"workspace"}),
                            raw_text_at(t, {"kind"}), t["minted"] == json(true) ? "yes" : "no",
                            raw_text_at(t, {"state"}), raw_text_at(t, {"held"}),
-                           listed(t["notRevoked"])});
+                           listed_values(t["notRevoked"])});
   }
   out.push_back(std::move(tokens));
   Table frameworks{"Frameworks", "", {"Framework", "Clause", "Controls", "Evidence here"}, {}};
   for (const json& f : e["frameworks"]) {
     frameworks.rows.push_back({raw_text_at(f, {"framework"}),
                                raw_text_at(f, {"clause"}) + " " + raw_text_at(f, {"title"}),
-                               listed(f["controls"]), raw_text_at(f, {"evidence"})});
+                               listed_values(f["controls"]), raw_text_at(f, {"evidence"})});
   }
   out.push_back(std::move(frameworks));
   return out;

@@ -154,7 +154,7 @@ std::string explain_json(const policy::Control& control) {
 
 namespace {
 
-constexpr const char* kFooter = R"(
+constexpr const char* kExplainFooter = R"(
 Says what a control or a guard asks, what an attacker gains without it, an attack that it stops,
 what to write instead, and shows a manifest (of a guard: a request) that is refused beside one that
 is not. Without CONTROL it lists all.
@@ -172,7 +172,7 @@ Command add_explain(CLI::App& parent) {
   auto control = std::make_shared<std::string>();
   auto format = std::make_shared<std::string>("text");
   CLI::App* app = parent.add_subcommand("explain", "Explain a control, with examples");
-  app->footer(kFooter);
+  app->footer(kExplainFooter);
   app->add_option("CONTROL", *control, "Its id, such as run-as-non-root");
   app->add_option("-o,--output", *format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))

@@ -3,12 +3,12 @@
 #include <iostream>
 #include <thread>
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <operator/workspace.h>
 
 #include "json_at.h"
+#include "terminal.h"
 
 namespace palisade::cli {
 namespace {
@@ -20,10 +20,7 @@ constexpr auto kLook = 1s;
 constexpr std::size_t kNarrowest = 8;
 
 std::size_t columns() {
-  winsize size{};
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-vararg): ioctl(2)
-  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-  return std::max<std::size_t>(size.ws_col, kNarrowest);
+  return std::max<std::size_t>(terminal_size(STDERR_FILENO).first, kNarrowest);
 }
 
 // The first `most` code points.

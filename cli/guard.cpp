@@ -45,7 +45,7 @@ struct Owner {
 };
 
 // The AgentWorkspace that controls the pod.
-Owner workspace_of(element pod) {
+Owner workspace_named_by(element pod) {
   simdjson::dom::array owners;
   if (pod["metadata"]["ownerReferences"].get(owners) != simdjson::SUCCESS) return {};
   for (const element owner : owners) {
@@ -63,7 +63,7 @@ Owner workspace_of(element pod) {
 
 std::vector<policy::Finding> network_findings_of(
     element pod, const std::vector<std::shared_ptr<const policy::NetworkPolicy>>& networks) {
-  const Owner owner = workspace_of(pod);
+  const Owner owner = workspace_named_by(pod);
   const std::string own = owner.name.empty() ? "" : owner.name + "-agent";
   return policy::network_findings({policy::labels_of(pod), own, owner.uid}, networks);
 }

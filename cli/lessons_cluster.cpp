@@ -7,7 +7,7 @@
 namespace palisade::cli {
 namespace {
 
-constexpr std::array kLessons{
+constexpr std::array kClusterLessons{
     Lesson{.control = "deny-all-network",
            .attack = "The agent packs the repository and sends it to an address out of an injected "
                      "comment, or looks round the cluster for a database without a password. No "
@@ -69,7 +69,7 @@ spec:
 }  // namespace
 
 std::span<const Lesson> cluster_lessons() {
-  return kLessons;
+  return kClusterLessons;
 }
 
 }  // namespace palisade::cli

@@ -7,7 +7,7 @@
 namespace palisade::cli {
 namespace {
 
-constexpr std::array kLessons{
+constexpr std::array kContainerLessons{
     Lesson{.control = "run-as-non-root",
            .attack =
                "The image was built without a USER. The agent, told by a README to \"fix the "
@@ -346,7 +346,7 @@ requireDigests: true
 }  // namespace
 
 std::span<const Lesson> container_lessons() {
-  return kLessons;
+  return kContainerLessons;
 }
 
 const Lesson* find_lesson(std::string_view control) {

@@ -7,7 +7,7 @@
 namespace palisade::cli {
 namespace {
 
-constexpr std::array kLessons{
+constexpr std::array kGuardLessons{
     Lesson{.control = "session-access",
            .attack = "A colleague with the right to exec in the namespace opens a shell in the "
                      "agent's container and pushes to its branch through the courier: in the audit "
@@ -308,7 +308,7 @@ oldObject:
 }  // namespace
 
 std::span<const Lesson> guard_lessons() {
-  return kLessons;
+  return kGuardLessons;
 }
 
 }  // namespace palisade::cli

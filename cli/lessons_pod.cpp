@@ -6,7 +6,7 @@
 namespace palisade::cli {
 namespace {
 
-constexpr std::array kLessons{
+constexpr std::array kPodLessons{
     Lesson{.control = "user-namespace",
            .attack = "The agent gets out of the container through a hole in the runtime. With the "
                      "node's UIDs it is now a real user there; in a user namespace it is a number "
@@ -228,7 +228,7 @@ spec:
 }  // namespace
 
 std::span<const Lesson> pod_lessons() {
-  return kLessons;
+  return kPodLessons;
 }
 
 }  // namespace palisade::cli

@@ -45,20 +45,20 @@ Examples:
 
 Exit status: 0; 1 it is not gone within --timeout, or a token was not revoked; 2 nothing was deleted.)";
 
-struct Options {
+struct LifecycleArguments {
   OneOptions one;
   bool no_wait = false;
   bool wait = false;
   std::string timeout = "5m";
 };
 
-struct Found {
+struct FoundSession {
   Live live;
   Json workspace;
   std::chrono::seconds timeout;
 };
 
-std::expected<Found, std::string> find(const Options& options) {
+std::expected<FoundSession, std::string> find(const LifecycleArguments& options) {
   const auto timeout = op::parse_duration(options.timeout);
   if (!timeout)
     return std::unexpected("--timeout " + printable(options.timeout) +
@@ -67,10 +67,10 @@ std::expected<Found, std::string> find(const Options& options) {
   if (!live) return std::unexpected(live.error());
   auto workspace = find_workspace(*live, namespace_of(*live, options.one), options.one.workspace);
   if (!workspace) return std::unexpected(workspace.error());
-  return Found{std::move(*live), std::move(*workspace), *timeout};
+  return FoundSession{std::move(*live), std::move(*workspace), *timeout};
 }
 
-int run_delete(const Options& options, const Streams& streams) {
+int run_delete(const LifecycleArguments& options, const Streams& streams) {
   const auto found = find(options);
   if (!found) {
     streams.err << "palisade delete: " << found.error() << '\n';
@@ -80,7 +80,7 @@ int run_delete(const Options& options, const Streams& streams) {
                           "palisade delete", streams);
 }
 
-int run_suspend(const Options& options, const Streams& streams) {
+int run_suspend(const LifecycleArguments& options, const Streams& streams) {
   const auto found = find(options);
   if (!found) {
     streams.err << "palisade suspend: " << found.error() << '\n';
@@ -96,7 +96,7 @@ int run_suspend(const Options& options, const Streams& streams) {
                            "palisade suspend", streams);
 }
 
-int run_resume(const Options& options, const Streams& streams) {
+int run_resume(const LifecycleArguments& options, const Streams& streams) {
   const auto fail = [&](const std::string& why, int status) {
     streams.err << "palisade resume: " << why << '\n';
     return status;
@@ -148,7 +148,7 @@ int run_resume(const Options& options, const Streams& streams) {
 }
 
 CLI::App* add(CLI::App& parent, const char* name, const char* what, const char* footer,
-              Options& options) {
+              LifecycleArguments& options) {
   CLI::App* app = parent.add_subcommand(name, what);
   app->footer(footer);
   add_one_options(*app, options.one);
@@ -159,7 +159,7 @@ CLI::App* add(CLI::App& parent, const char* name, const char* what, const char* 
 }  // namespace
 
 Command add_suspend(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LifecycleArguments>();
   CLI::App* app = add(parent, "suspend", "End a session's pod and keep its workspace",
                       kSuspendFooter, *options);
   app->add_flag("--no-wait", options->no_wait, "Do not wait until the pod is gone");
@@ -167,14 +167,14 @@ Command add_suspend(CLI::App& parent) {
 }
 
 Command add_resume(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LifecycleArguments>();
   CLI::App* app = add(parent, "resume", "Start a suspended session anew", kResumeFooter, *options);
   app->add_flag("--wait", options->wait, "Wait until it runs");
   return {app, [options](const Streams& streams) { return run_resume(*options, streams); }};
 }
 
 Command add_delete(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LifecycleArguments>();
   CLI::App* app =
       add(parent, "delete", "End a session and take its workspace away", kDeleteFooter, *options);
   app->add_flag("--no-wait", options->no_wait, "Do not wait until it is gone");

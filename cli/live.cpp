@@ -18,6 +18,10 @@ const kube::Resource kHardeningExceptions{"palisade.dev", "v1alpha1", "hardening
                                           "HardeningException", false};
 const kube::Resource kAgentWorkspaces{"palisade.dev", "v1alpha1", "agentworkspaces",
                                       "AgentWorkspace", true};
+const kube::Resource kRoleBindings{"rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding",
+                                   true};
+const kube::Resource kClusterRoleBindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings",
+                                          "ClusterRoleBinding", false};
 }  // namespace kinds
 
 namespace {

@@ -35,7 +35,8 @@ void add_scope_options(CLI::App& app, ScopeOptions& options, bool everywhere = f
 
 namespace kinds {
 extern const kube::Resource kAgentPolicies, kHardeningExceptions, kAgentWorkspaces;
-}
+extern const kube::Resource kRoleBindings, kClusterRoleBindings;
+}  // namespace kinds
 
 // Says on standard error how far a long reading is, where that is a terminal.
 class Progress {

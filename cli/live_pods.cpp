@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "parsed.h"
 #include "sources.h"
 #include "text.h"
 
@@ -15,23 +16,7 @@ constexpr const char* kConfiguration = "palisade-webhook";
 constexpr const char* kConfigMap = "palisade-config";
 constexpr const char* kConfigKey = "policy.json";
 
-// A parsed copy of an object; the element lives as long as this.
-class Parsed {
- public:
-  explicit Parsed(const Json& object) : text_(object.dump()) {
-    good_ = parser_.parse(text_).get(element_) == simdjson::SUCCESS;
-  }
-  [[nodiscard]] bool good() const { return good_; }
-  [[nodiscard]] simdjson::dom::element element() const { return element_; }
-
- private:
-  simdjson::padded_string text_;
-  simdjson::dom::parser parser_;
-  simdjson::dom::element element_;
-  bool good_ = false;
-};
-
-std::string text_at(const Json& object, const char* pointer) {
+std::string text_by_pointer(const Json& object, const char* pointer) {
   const Json::json_pointer at(pointer);
   if (!object.contains(at) || !object.at(at).is_string()) return {};
   return object.at(at).get<std::string>();
@@ -39,7 +24,7 @@ std::string text_at(const Json& object, const char* pointer) {
 
 std::expected<policy::Settings, std::string> parse_config_map(const Json& object,
                                                               const std::string& where) {
-  const std::string text = text_at(object, "/data/policy.json");
+  const std::string text = text_by_pointer(object, "/data/policy.json");
   if (text.empty()) {
     return std::unexpected(where + " has no key " + kConfigKey +
                            ": is it the chart's palisade-config?");
@@ -49,10 +34,10 @@ std::expected<policy::Settings, std::string> parse_config_map(const Json& object
   return settings;
 }
 
-class Reader {
+class LivePodsReader {
  public:
-  Reader(const Live& live, const LiveOptions& options, const Streams& streams, Progress& progress,
-         LivePods& out)
+  LivePodsReader(const Live& live, const LiveOptions& options, const Streams& streams,
+                 Progress& progress, LivePods& out)
       : live_(live), options_(options), streams_(streams), progress_(progress), out_(out) {}
 
   void read() {
@@ -113,7 +98,8 @@ class Reader {
   // What the webhook of this cluster judges by, where one is installed and may be read.
   std::expected<policy::Settings, std::string> installed_settings(const Json& configuration) {
     constexpr const char* kDefaults = "judged by the default settings: ";
-    const std::string ns = text_at(configuration, "/webhooks/0/clientConfig/service/namespace");
+    const std::string ns =
+        text_by_pointer(configuration, "/webhooks/0/clientConfig/service/namespace");
     if (ns.empty()) {
       out_.notes.push_back(std::string(kDefaults) + "no Palisade webhook is installed here");
       return policy::Settings{};
@@ -133,10 +119,10 @@ class Reader {
     const auto objects = live_.all(kinds::kAgentPolicies, "", progress_);
     if (!objects) return problem(objects.error());
     for (const Json& object : *objects) {
-      const Parsed parsed(object);
+      const Parsed parsed(object.dump());
       auto policy = policy::parse_agent_policy(parsed.element());
       if (!policy) {
-        problem("AgentPolicy " + printable(text_at(object, "/metadata/name")) + ": " +
+        problem("AgentPolicy " + printable(text_by_pointer(object, "/metadata/name")) + ": " +
                 printable(policy.error()) + "; the webhook refuses agents until it is put right");
         continue;
       }
@@ -148,11 +134,12 @@ class Reader {
     const auto objects = live_.all(kinds::kHardeningExceptions, "", progress_);
     if (!objects) return problem(objects.error());
     for (const Json& object : *objects) {
-      const Parsed parsed(object);
+      const Parsed parsed(object.dump());
       auto exception = policy::parse_exception(parsed.element());
       if (!exception) {
         // It lets nothing through; no finding is hidden by it.
-        out_.notes.push_back("HardeningException " + printable(text_at(object, "/metadata/name")) +
+        out_.notes.push_back("HardeningException " +
+                             printable(text_by_pointer(object, "/metadata/name")) +
                              " is without effect: " + printable(exception.error()));
         continue;
       }
@@ -162,9 +149,9 @@ class Reader {
 
   void add_namespace(const Json& object) {
     Guard guard;
-    guard.ns = text_at(object, "/metadata/name");
+    guard.ns = text_by_pointer(object, "/metadata/name");
     guard.exempt = std::ranges::find(out_.exempt, guard.ns) != out_.exempt.end();
-    const Parsed parsed(object);
+    const Parsed parsed(object.dump());
     const policy::Labels labels = policy::labels_of(parsed.element());
     guard.modes = policy::modes_of(labels);
     std::vector<const policy::AgentPolicy*> bounds;
@@ -202,10 +189,10 @@ class Reader {
     for (auto& [ns, guard] : out_.guards)
       guard.networks_known = true;
     for (const Json& object : *objects) {
-      const Parsed parsed(object);
+      const Parsed parsed(object.dump());
       auto policy = policy::NetworkPolicy::parse(parsed.element());
       if (!policy) {
-        problem("NetworkPolicy " + printable(text_at(object, "/metadata/name")) + ": " +
+        problem("NetworkPolicy " + printable(text_by_pointer(object, "/metadata/name")) + ": " +
                 printable(policy.error()));
         continue;
       }
@@ -241,10 +228,10 @@ class Reader {
           passed_over = 0;
         },
         [&](const Json& object) {
-          const std::string ns = text_at(object, "/metadata/namespace");
+          const std::string ns = text_by_pointer(object, "/metadata/namespace");
           const Guard* guard = guard_of(ns);
           if (guard == nullptr) return;
-          const Parsed parsed(object);
+          const Parsed parsed(object.dump());
           auto one = judge_live(parsed.element(), kind, *guard, options_.judge);
           if (one) {
             judged.push_back(std::move(*one));
@@ -300,7 +287,7 @@ LivePods judge_cluster(const Live& live, const LiveOptions& options, const Strea
                        Progress& progress) {
   LivePods out;
   out.outcome.live = true;
-  Reader(live, options, streams, progress, out).read();
+  LivePodsReader(live, options, streams, progress, out).read();
   return out;
 }
 

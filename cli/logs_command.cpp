@@ -22,7 +22,7 @@ using namespace std::chrono_literals;
 
 constexpr std::array kContainers{"aider", "relay", "courier", "checkout", "guard", "recorder"};
 
-constexpr const char* kFooter = R"(
+constexpr const char* kLogsFooter = R"(
 Containers: agent (Aider, which is the default), courier (fetches and pushes), relay (to the gateways),
 checkout (the first clone), guard (its installer), recorder (the record; palisade audit reads it).
 What an agent prints is untrusted. On a terminal only text, colours and cursor movements pass; into a pipe or
@@ -35,7 +35,7 @@ Examples:
 
 Exit status: 0, or 2 where there is no such log.)";
 
-struct Options {
+struct LogsArguments {
   OneOptions one;
   std::string container = "agent";
   bool follow = false;
@@ -49,7 +49,8 @@ std::string container_of(const std::string& given) {
   return given == "agent" ? "aider" : given;
 }
 
-std::string log_target(const Options& options, const std::string& ns, const std::string& pod) {
+std::string log_target(const LogsArguments& options, const std::string& ns,
+                       const std::string& pod) {
   std::string out =
       kube::resources::kPods.path(ns, pod, "log") + "?container=" + container_of(options.container);
   if (options.follow) out += "&follow=true";
@@ -61,7 +62,7 @@ std::string log_target(const Options& options, const std::string& ns, const std:
   return out;
 }
 
-std::string log_trouble(const Options& options, const std::string& ns, const std::string& pod,
+std::string log_trouble(const LogsArguments& options, const std::string& ns, const std::string& pod,
                         const kube::Error& error) {
   const std::string who = options.one.workspace + " -n " + ns;
   if (error.is_not_found()) {
@@ -76,7 +77,7 @@ std::string log_trouble(const Options& options, const std::string& ns, const std
   return trouble("get", {"", "v1", "pods/log", "Pod", true}, ns, pod, error);
 }
 
-int logs(const Options& options, const Streams& streams) {
+int logs(const LogsArguments& options, const Streams& streams) {
   const auto fail = [&](const std::string& why) {
     streams.err << "palisade logs: " << why << '\n';
     return kUnreadable;
@@ -121,9 +122,9 @@ int logs(const Options& options, const Streams& streams) {
 }  // namespace
 
 Command add_logs(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LogsArguments>();
   CLI::App* app = parent.add_subcommand("logs", "Show what a session's containers print");
-  app->footer(kFooter);
+  app->footer(kLogsFooter);
   add_one_options(*app, options->one);
   app->add_option("-c,--container", options->container,
                   "agent, courier, relay, checkout, guard or recorder")

@@ -20,7 +20,7 @@ namespace {
 
 using kube::Json;
 
-constexpr const char* kFooter = R"(
+constexpr const char* kPermissionsFooter = R"(
 The document is derived from the pod of the workspace and from what else is in force for it: the
 NetworkPolicies that select it, the courier's ConfigMap, its ServiceAccount and the rights bound to
 that; of Palisade's gateway from its routes there, and from its configuration where you may read it
@@ -36,12 +36,7 @@ An AgentPolicy bounds what agents may have by the same names (spec.permissions.a
 
 Exit status: 0, or 2 where the session cannot be read.)";
 
-const kube::Resource kRoleBindings{"rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding",
-                                   true};
-const kube::Resource kClusterRoleBindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings",
-                                          "ClusterRoleBinding", false};
-
-struct Options {
+struct PermissionsArguments {
   ClusterOptions cluster;
   std::string ns;
   std::string workspace;
@@ -128,7 +123,7 @@ std::expected<void, std::string> add_gateway_config(const Live& live, const Json
 
 Read role_bindings(const Live& live, const std::string& ns, Progress& progress) {
   Json out = Json::array();
-  for (const kube::Resource* kind : {&kRoleBindings, &kClusterRoleBindings}) {
+  for (const kube::Resource* kind : {&kinds::kRoleBindings, &kinds::kClusterRoleBindings}) {
     auto all = live.all(*kind, ns, progress);
     if (!all) return std::unexpected(all.error());
     for (Json& binding : *all)
@@ -175,7 +170,7 @@ std::expected<Objects, std::string> objects_of(const Live& live, const std::stri
   return objects;
 }
 
-int run_permissions(const Options& options, const Streams& streams) {
+int run_permissions(const PermissionsArguments& options, const Streams& streams) {
   const auto fail = [&](const std::string& why) {
     streams.err << "palisade permissions: " << why << '\n';
     return kUnreadable;
@@ -210,10 +205,10 @@ int run_permissions(const Options& options, const Streams& streams) {
 }  // namespace
 
 Command add_permissions(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PermissionsArguments>();
   CLI::App* app =
       parent.add_subcommand("permissions", "Print what each container of a session may do");
-  app->footer(kFooter);
+  app->footer(kPermissionsFooter);
   app->add_option("WORKSPACE", options->workspace, "Name of the AgentWorkspace")->required();
   app->add_option("-n,--namespace", options->ns, "Namespace; else the context's")
       ->type_name("NAME");

@@ -7,10 +7,10 @@
 #include <sstream>
 
 #include <nlohmann/json.hpp>
-#include <simdjson.h>
 
 #include "explain.h"
 #include "guard.h"
+#include "parsed.h"
 #include "pods.h"
 #include "sources.h"
 #include "text.h"
@@ -28,22 +28,6 @@ struct Problem {
   std::string path;
   std::string message;
   bool placed = false;  // the message names its own place, in another file
-};
-
-// A document as the policy reads it; the element lives as long as this.
-class Parsed {
- public:
-  explicit Parsed(const std::string& text) : text_(text) {
-    good_ = parser_.parse(text_).get(element_) == simdjson::SUCCESS;
-  }
-  [[nodiscard]] bool good() const { return good_; }
-  [[nodiscard]] simdjson::dom::element element() const { return element_; }
-
- private:
-  simdjson::padded_string text_;
-  simdjson::dom::parser parser_;
-  simdjson::dom::element element_;
-  bool good_ = false;
 };
 
 struct Verdict {

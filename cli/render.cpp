@@ -16,7 +16,7 @@
 namespace palisade::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr const char* kLimits =
     R"(The API server judges pods, their debug containers and resizes, and what makes pods, by itself: with the
@@ -31,7 +31,7 @@ webhook away, or without it. The webhook knows more, so keep it where you can. T
 Namespace labels are read: palisade.dev/enforce (agents, all, off) and palisade.dev/mode (enforce, warn,
 audit).)";
 
-constexpr const char* kFooter = R"(
+constexpr const char* kRenderFooter = R"(
 Examples:
   palisade render vap | kubectl apply -f -
   palisade render vap --settings policy.json --exempt-namespace kube-system --exempt-namespace palisade-system)";
@@ -41,19 +41,19 @@ struct Mode {
   std::vector<const char*> actions;
 };
 
-Json metadata(const std::string& name) {
+OrderedJson metadata(const std::string& name) {
   return {{"name", name}, {"labels", {{"app.kubernetes.io/managed-by", "palisade"}}}};
 }
 
 // One rule for each group; pods have rules for their subresources too.
-Json rules_of(const policy::CelPolicy& policy) {
-  Json rules = Json::array();
-  const auto rule = [](std::string_view group, Json resources, Json operations) {
-    return Json{{"apiGroups", {group}},
-                {"apiVersions", {"v1"}},
-                {"operations", std::move(operations)},
-                {"resources", std::move(resources)},
-                {"scope", "Namespaced"}};
+OrderedJson rules_of(const policy::CelPolicy& policy) {
+  OrderedJson rules = OrderedJson::array();
+  const auto rule = [](std::string_view group, OrderedJson resources, OrderedJson operations) {
+    return OrderedJson{{"apiGroups", {group}},
+                       {"apiVersions", {"v1"}},
+                       {"operations", std::move(operations)},
+                       {"resources", std::move(resources)},
+                       {"scope", "Namespaced"}};
   };
   for (std::size_t i = 0; i < policy.kinds.size(); ++i) {
     const std::string_view group = policy.kinds[i]->group;
@@ -61,14 +61,15 @@ Json rules_of(const policy::CelPolicy& policy) {
                     [&](const policy::PodTemplate* kind) { return kind->group == group; })) {
       continue;
     }
-    Json resources = Json::array();
+    OrderedJson resources = OrderedJson::array();
     for (const policy::PodTemplate* kind : policy.kinds) {
       if (kind->group == group) resources.push_back(kind->resource);
     }
     rules.push_back(rule(group, std::move(resources), {"CREATE", "UPDATE"}));
   }
   if (policy.kinds.front()->resource == "pods")
-    rules.push_back(rule("", {"pods/ephemeralcontainers", "pods/resize"}, Json::array({"UPDATE"})));
+    rules.push_back(
+        rule("", {"pods/ephemeralcontainers", "pods/resize"}, OrderedJson::array({"UPDATE"})));
   return rules;
 }
 
@@ -77,61 +78,63 @@ bool guards_pods(const policy::CelPolicy& policy) {
   return policy.kinds.front()->resource == "pods";
 }
 
-std::string name_of(const policy::CelPolicy& policy, const VapOptions& options) {
+std::string policy_name(const policy::CelPolicy& policy, const VapOptions& options) {
   std::string shape = guards_pods(policy)       ? "pods"
                       : policy.kinds.size() > 1 ? "workloads"
                                                 : std::string(policy.kinds.front()->resource);
   return options.name_prefix + "-" + shape;
 }
 
-Json policy_object(const policy::CelPolicy& policy, const VapOptions& options) {
-  Json variables = Json::array();
+OrderedJson policy_object(const policy::CelPolicy& policy, const VapOptions& options) {
+  OrderedJson variables = OrderedJson::array();
   for (const policy::CelVariable& variable : policy.variables)
     variables.push_back({{"name", variable.name}, {"expression", variable.expression}});
-  Json exempt = Json::array();
+  OrderedJson exempt = OrderedJson::array();
   for (const std::string& name : options.exempt_namespaces)
     exempt.push_back(name);
-  Json conditions = Json::array();
+  OrderedJson conditions = OrderedJson::array();
   if (!exempt.empty()) {
     // A list of texts in JSON is one in CEL.
     conditions.push_back({{"name", "not-an-exempt-namespace"},
                           {"expression", "!(request.namespace in " + exempt.dump() + ")"}});
   }
-  Json spec{
+  OrderedJson spec{
       {"failurePolicy", guards_pods(policy) ? "Fail" : "Ignore"},
       {"matchConstraints", {{"matchPolicy", "Equivalent"}, {"resourceRules", rules_of(policy)}}}};
   if (!conditions.empty()) spec["matchConditions"] = std::move(conditions);
   spec["variables"] = std::move(variables);
-  spec["validations"] = Json::array({{{"expression", policy.validation},
-                                      {"message", policy.message},
-                                      {"messageExpression", policy.message_expression},
-                                      {"reason", "Forbidden"}}});
+  spec["validations"] = OrderedJson::array({{{"expression", policy.validation},
+                                             {"message", policy.message},
+                                             {"messageExpression", policy.message_expression},
+                                             {"reason", "Forbidden"}}});
   return {{"apiVersion", "admissionregistration.k8s.io/v1"},
           {"kind", "ValidatingAdmissionPolicy"},
-          {"metadata", metadata(name_of(policy, options))},
+          {"metadata", metadata(policy_name(policy, options))},
           {"spec", std::move(spec)}};
 }
 
 // One for each mode that a namespace can be in; a namespace without the label, or with another
 // value, is in the first.
-std::vector<Json> bindings_of(const policy::CelPolicy& policy, const VapOptions& options) {
+std::vector<OrderedJson> bindings_of(const policy::CelPolicy& policy, const VapOptions& options) {
   const std::vector<Mode> modes{
       {"enforce", {"Deny", "Audit"}}, {"warn", {"Warn", "Audit"}}, {"audit", {"Audit"}}};
-  std::vector<Json> out;
+  std::vector<OrderedJson> out;
   for (const Mode& mode : modes) {
     const bool enforces = std::string_view(mode.name) == "enforce";
-    const Json selector{{"key", "palisade.dev/mode"},
-                        {"operator", enforces ? "NotIn" : "In"},
-                        {"values", enforces ? Json{"warn", "audit"} : Json::array({mode.name})}};
-    const std::string name = name_of(policy, options);
-    out.push_back({{"apiVersion", "admissionregistration.k8s.io/v1"},
-                   {"kind", "ValidatingAdmissionPolicyBinding"},
-                   {"metadata", metadata(name + "-" + mode.name)},
-                   {"spec",
-                    {{"policyName", name},
-                     {"validationActions", mode.actions},
-                     {"matchResources",
-                      {{"namespaceSelector", {{"matchExpressions", Json::array({selector})}}}}}}}});
+    const OrderedJson selector{
+        {"key", "palisade.dev/mode"},
+        {"operator", enforces ? "NotIn" : "In"},
+        {"values", enforces ? OrderedJson{"warn", "audit"} : OrderedJson::array({mode.name})}};
+    const std::string name = policy_name(policy, options);
+    out.push_back(
+        {{"apiVersion", "admissionregistration.k8s.io/v1"},
+         {"kind", "ValidatingAdmissionPolicyBinding"},
+         {"metadata", metadata(name + "-" + mode.name)},
+         {"spec",
+          {{"policyName", name},
+           {"validationActions", mode.actions},
+           {"matchResources",
+            {{"namespaceSelector", {{"matchExpressions", OrderedJson::array({selector})}}}}}}}});
   }
   return out;
 }
@@ -148,12 +151,12 @@ std::string object_name(const std::string& text) {
 
 }  // namespace
 
-std::vector<Json> vap_objects(const policy::Settings& settings, const VapOptions& options) {
-  std::vector<Json> policies;
-  std::vector<Json> bindings;
+std::vector<OrderedJson> vap_objects(const policy::Settings& settings, const VapOptions& options) {
+  std::vector<OrderedJson> policies;
+  std::vector<OrderedJson> bindings;
   for (const policy::CelPolicy& policy : policy::cel_policies(settings)) {
     policies.push_back(policy_object(policy, options));
-    for (Json& binding : bindings_of(policy, options))
+    for (OrderedJson& binding : bindings_of(policy, options))
       bindings.push_back(std::move(binding));
   }
   policies.insert(policies.end(), bindings.begin(), bindings.end());
@@ -166,7 +169,7 @@ std::string vap_yaml(const policy::Settings& settings, const VapOptions& options
   for (const char c : std::string_view(kLimits))
     out += c == '\n' ? std::string("\n# ") : std::string(1, c);
   out += '\n';
-  for (const Json& object : vap_objects(settings, options)) {
+  for (const OrderedJson& object : vap_objects(settings, options)) {
     YAML::Emitter emitter;
     emit_yaml(emitter, object);
     out += std::string("---\n") + emitter.c_str() + "\n";
@@ -185,7 +188,7 @@ Command add_render(CLI::App& parent) {
   app->require_subcommand(1);
   CLI::App* vap =
       app->add_subcommand("vap", "ValidatingAdmissionPolicies: the guard without the webhook");
-  vap->footer("\n" + std::string(kLimits) + "\n" + kFooter);
+  vap->footer("\n" + std::string(kLimits) + "\n" + kRenderFooter);
   vap->add_option("--settings", options->settings_file, "Policy settings, JSON or YAML")
       ->type_name("FILE");
   vap->add_option("--name-prefix", options->vap.name_prefix, "What the objects' names begin with")
@@ -216,9 +219,9 @@ Command add_render(CLI::App& parent) {
               return kUnreadable;
             }
             if (options->format == "json") {
-              const Json list{{"apiVersion", "v1"},
-                              {"kind", "List"},
-                              {"items", vap_objects(*settings, options->vap)}};
+              const OrderedJson list{{"apiVersion", "v1"},
+                                     {"kind", "List"},
+                                     {"items", vap_objects(*settings, options->vap)}};
               streams.out << list.dump(2) << '\n';
             } else {
               streams.out << vap_yaml(*settings, options->vap);

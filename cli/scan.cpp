@@ -26,7 +26,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kFooter = R"(
+constexpr const char* kScanFooter = R"(
 The webhook judges what is created and changed; this tells what was there before, or came while it
 was away. Pods, and what makes them, are read in every namespace (or in one, with -n) and judged as
 the webhook would now: by the cluster's settings, AgentPolicies, HardeningExceptions, NetworkPolicies
@@ -95,13 +95,6 @@ std::vector<std::string> unguarded(const LivePods& read) {
   return out;
 }
 
-std::string listed(const std::vector<std::string>& names) {
-  std::string out;
-  for (const std::string& name : names)
-    out += (out.empty() ? "" : ", ") + printable(name);
-  return out;
-}
-
 std::string or_dash(std::string text) {
   return text.empty() ? "-" : text;
 }
@@ -137,7 +130,7 @@ std::string namespaces_table(const LivePods& read, const Summary& summary, bool 
   return table(columns, rows, 2);
 }
 
-void print_text(const LivePods& read, const Summary& summary, bool wide, std::size_t top,
+void print_scan(const LivePods& read, const Summary& summary, bool wide, std::size_t top,
                 std::ostream& out) {
   if (!summary.namespaces.empty()) out << namespaces_table(read, summary, wide) << '\n';
   if (!summary.controls.empty()) {
@@ -238,7 +231,7 @@ int scan(const ScanOptions& options, const Streams& streams) {
   if (options.format == "json") {
     streams.out << json_text(to_json(read, summary));
   } else {
-    print_text(read, summary, options.format == "wide", options.top, streams.out);
+    print_scan(read, summary, options.format == "wide", options.top, streams.out);
   }
   if (read.outcome.unreadable) return kUnreadable;
   return summary.all.rejected > 0 ? kFindings : kCompliant;
@@ -250,7 +243,7 @@ Command add_scan(CLI::App& parent) {
   auto options = std::make_shared<ScanOptions>();
   CLI::App* app =
       parent.add_subcommand("scan", "Tell what runs in a cluster and would be rejected");
-  app->footer(kFooter);
+  app->footer(kScanFooter);
   add_cluster_options(*app, options->cluster);
   add_scope_options(*app, options->live.scope, true);
   app->add_option("--settings", options->live.settings,

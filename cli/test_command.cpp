@@ -22,7 +22,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kFooter = R"(
+constexpr const char* kTestFooter = R"(
 Runs every document of kind PolicyTest in the files and directories that are named. A test says which
 manifests the webhook must allow and which it must deny, so that neither a new version of Palisade
 nor a change of the settings surprises a team:
@@ -56,7 +56,7 @@ Examples:
 
 Exit status: 0 all as expected, 1 some are not, 2 a test that cannot be read (file:line:column).)";
 
-void print_text(const TestRun& run, std::ostream& out) {
+void print_run(const TestRun& run, std::ostream& out) {
   std::size_t failed = 0;
   for (const CaseResult& one : run.cases) {
     out << (one.passed ? "ok    " : "FAIL  ") << shown(one.file) << ':' << one.line << ": "
@@ -92,7 +92,7 @@ json to_json(const TestRun& run) {
        {{"passed", run.cases.size() - failed}, {"failed", failed}, {"errors", run.errors.size()}}}};
 }
 
-void print_junit(const TestRun& run, std::ostream& out) {
+void print_run_junit(const TestRun& run, std::ostream& out) {
   std::vector<JunitCase> cases;
   for (const CaseResult& one : run.cases) {
     JunitCase& entry = cases.emplace_back();
@@ -145,7 +145,7 @@ Command add_test(CLI::App& parent) {
   auto named = std::make_shared<std::vector<std::string>>();
   auto format = std::make_shared<std::string>("text");
   CLI::App* app = parent.add_subcommand("test", "Run a team's own expected verdicts");
-  app->footer(kFooter);
+  app->footer(kTestFooter);
   app->add_option("DIR", *named, "Directories and files with PolicyTests")->required();
   app->add_option("-o,--output", *format, "text, json or junit")
       ->check(CLI::IsMember({"text", "json", "junit"}))
@@ -157,9 +157,9 @@ Command add_test(CLI::App& parent) {
             if (*format == "json") {
               streams.out << json_text(to_json(run));
             } else if (*format == "junit") {
-              print_junit(run, streams.out);
+              print_run_junit(run, streams.out);
             } else if (!run.cases.empty()) {
-              print_text(run, streams.out);
+              print_run(run, streams.out);
             }
             if (!run.errors.empty()) return kUnreadable;
             for (const CaseResult& one : run.cases) {

@@ -4,7 +4,6 @@
 #include <array>
 #include <cstdint>
 #include <stdexcept>
-#include <vector>
 
 #include <openssl/evp.h>
 
@@ -63,6 +62,13 @@ std::string printable(std::string_view text) {
     }
     at += point.length;
   }
+  return out;
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names)
+    out += (out.empty() ? "" : ", ") + printable(name);
   return out;
 }
 

@@ -5,12 +5,16 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace palisade::cli {
 
 // Control characters, line and paragraph separators, directional marks, invisible characters and
 // bytes that are not UTF-8 become '?'. No newline passes either.
 [[nodiscard]] std::string printable(std::string_view text);
+
+// "a, b", printable.
+[[nodiscard]] std::string listed(const std::vector<std::string>& names);
 
 // For XML 1.0 text and attribute values: escaped, and what XML cannot hold replaced by '?'.
 [[nodiscard]] std::string xml(std::string_view text);

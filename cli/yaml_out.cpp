@@ -10,7 +10,7 @@ namespace palisade::cli {
 namespace {
 
 // A name that every YAML reader takes for a string.
-bool is_plain(const std::string& key) {
+bool is_plain_key(const std::string& key) {
   constexpr std::array<std::string_view, 9> kOther{"y",   "n",    "yes",   "no",  "on",
                                                    "off", "true", "false", "null"};
   const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
@@ -31,7 +31,7 @@ void emit_yaml(YAML::Emitter& out, const nlohmann::json& value) {  // NOLINT(mis
     out << YAML::BeginMap;
     for (const auto& [key, member] : value.items()) {
       out << YAML::Key;
-      if (!is_plain(key)) out << YAML::DoubleQuoted;
+      if (!is_plain_key(key)) out << YAML::DoubleQuoted;
       out << key << YAML::Value;
       emit_yaml(out, member);
     }

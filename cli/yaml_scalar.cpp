@@ -36,7 +36,7 @@ constexpr std::array kNotFinite{
 };
 
 template <class List>
-bool listed(const List& list, std::string_view text) {
+bool is_one_of(const List& list, std::string_view text) {
   return std::ranges::find(list, text) != list.end();
 }
 
@@ -127,10 +127,10 @@ Scalar text_scalar(std::string_view text) {
 }
 
 Scalar resolve_plain(std::string_view text) {
-  if (listed(kNull, text)) return {ScalarType::null, "null"};
-  if (listed(kTrue, text)) return {ScalarType::boolean, "true"};
-  if (listed(kFalse, text)) return {ScalarType::boolean, "false"};
-  if (listed(kNotFinite, text)) return {ScalarType::number, ""};
+  if (is_one_of(kNull, text)) return {ScalarType::null, "null"};
+  if (is_one_of(kTrue, text)) return {ScalarType::boolean, "true"};
+  if (is_one_of(kFalse, text)) return {ScalarType::boolean, "false"};
+  if (is_one_of(kNotFinite, text)) return {ScalarType::number, ""};
   const char first = text.front();
   if (digit(first) || first == '-' || first == '+') {
     std::string plain(text);

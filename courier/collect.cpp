@@ -17,9 +17,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kCollectedRef = "refs/palisade/collected";
 constexpr std::chrono::seconds kReading{20};
-constexpr std::int64_t kMaxMemory = 384LL * 1024 * 1024;
 constexpr std::int64_t kMaxListing = 16LL * 1024 * 1024;
-constexpr std::int64_t kMebi = 1024LL * 1024;
 constexpr const char* kDirectory = "040000";
 constexpr const char* kFile = "100644";
 constexpr const char* kProgram = "100755";
@@ -169,7 +167,7 @@ std::expected<void, std::string> Courier::deliver_output() {
     import.arguments = {"--git-dir", config_.repository.string(), "fast-import", "--quiet",
                         "--force",   "--date-format=raw"};
     import.input_file = stream;
-    import.max_memory = kMaxMemory;
+    import.max_memory = kMaxGitMemory;
     import.deadline = kReading;
     if (auto imported = timed(std::move(import)); !imported)
       done = std::unexpected(std::move(imported.error()));

@@ -15,7 +15,7 @@ struct Wrong {
   std::string field;
 };
 
-std::string text(const nlohmann::json& json, const char* name, bool may_be_empty = false) {
+std::string text_of(const nlohmann::json& json, const char* name, bool may_be_empty = false) {
   const auto found = json.find(name);
   if (found == json.end() || !found->is_string()) throw Wrong{name};
   auto value = found->get<std::string>();
@@ -23,8 +23,8 @@ std::string text(const nlohmann::json& json, const char* name, bool may_be_empty
   return value;
 }
 
-std::int64_t number(const nlohmann::json& json, const char* name, std::int64_t least,
-                    std::int64_t most) {
+std::int64_t number_of(const nlohmann::json& json, const char* name, std::int64_t least,
+                       std::int64_t most) {
   const auto found = json.find(name);
   if (found == json.end() || !found->is_number_integer()) throw Wrong{name};
   const auto value = found->get<std::int64_t>();
@@ -33,8 +33,8 @@ std::int64_t number(const nlohmann::json& json, const char* name, std::int64_t l
 }
 
 // An absolute path.
-fs::path path(const nlohmann::json& json, const char* name, bool may_be_empty = false) {
-  fs::path value = text(json, name, may_be_empty);
+fs::path path_of(const nlohmann::json& json, const char* name, bool may_be_empty = false) {
+  fs::path value = text_of(json, name, may_be_empty);
   if (!value.empty() && !value.is_absolute()) throw Wrong{name};
   return value;
 }
@@ -111,46 +111,46 @@ std::expected<Config, std::string> load_config(const fs::path& file) {
   Config config;
   config.file = fs::absolute(file);
   try {
-    config.url = text(json, "url");
+    config.url = text_of(json, "url");
     if (!is_url(config.url)) throw Wrong{"url"};
-    config.ref = text(json, "ref");
-    config.branch = text(json, "branch");
+    config.ref = text_of(json, "ref");
+    config.branch = text_of(json, "branch");
     if (!is_ref_name(config.ref)) throw Wrong{"ref"};
     if (!is_ref_name(config.branch) || config.branch == config.ref) throw Wrong{"branch"};
-    const std::string access = text(json, "access");
+    const std::string access = text_of(json, "access");
     if (access != "ReadOnly" && access != "ReadWrite") throw Wrong{"access"};
     config.read_only = access == "ReadOnly";
     if (json.contains("mount")) {
-      const std::string mount = text(json, "mount");
+      const std::string mount = text_of(json, "mount");
       if (mount != "ReadWrite" && mount != "GitDirOnly" && mount != "ReadOnly")
         throw Wrong{"mount"};
       if (mount == "GitDirOnly") config.mount = Mount::kGitDirOnly;
       if (mount == "ReadOnly") config.mount = Mount::kReadOnly;
     }
     if (config.mount == Mount::kReadOnly) {
-      config.git_dir = path(json, "gitDir");
-      config.output = path(json, "output");
-      config.output_dir = text(json, "outputDir");
+      config.git_dir = path_of(json, "gitDir");
+      config.output = path_of(json, "output");
+      config.output_dir = text_of(json, "outputDir");
       if (!is_output_dir(config.output_dir)) throw Wrong{"outputDir"};
     }
-    config.username = text(json, "username", true);
+    config.username = text_of(json, "username", true);
     if (std::ranges::any_of(config.username, is_control)) throw Wrong{"username"};
-    config.token_file = path(json, "tokenFile", true);
-    config.ca_file = path(json, "caFile", true);
+    config.token_file = path_of(json, "tokenFile", true);
+    config.ca_file = path_of(json, "caFile", true);
     // The relay adds what identifies the session; a token would go to it in clear text.
     config.through_relay = is_relay(config.url);
     if (config.through_relay && !config.token_file.empty()) throw Wrong{"tokenFile"};
-    config.repository = path(json, "repository");
-    config.bundle = path(json, "bundle");
-    config.workspace = path(json, "workspace");
-    config.home = path(json, "home");
-    config.termination_log = path(json, "terminationLog");
-    config.poll_seconds = static_cast<int>(number(json, "pollSeconds", 1, 3600));
+    config.repository = path_of(json, "repository");
+    config.bundle = path_of(json, "bundle");
+    config.workspace = path_of(json, "workspace");
+    config.home = path_of(json, "home");
+    config.termination_log = path_of(json, "terminationLog");
+    config.poll_seconds = static_cast<int>(number_of(json, "pollSeconds", 1, 3600));
     if (json.contains("settleSeconds"))
-      config.settle_seconds = static_cast<int>(number(json, "settleSeconds", 0, 3600));
+      config.settle_seconds = static_cast<int>(number_of(json, "settleSeconds", 0, 3600));
     if (json.contains("finalSeconds"))
-      config.final_seconds = static_cast<int>(number(json, "finalSeconds", 1, 3600));
-    config.max_pack_bytes = number(json, "maxPackBytes", 1, 1LL << 40);
+      config.final_seconds = static_cast<int>(number_of(json, "finalSeconds", 1, 3600));
+    config.max_pack_bytes = number_of(json, "maxPackBytes", 1, 1LL << 40);
   } catch (const Wrong& wrong) {
     return std::unexpected(file.string() + ": " + wrong.field +
                            " is missing or not what it must be");

@@ -18,9 +18,6 @@ using Clock = std::chrono::steady_clock;
 // For a step that depends on what the agent wrote; in the last delivery the push needs time too.
 constexpr std::chrono::seconds kStep{120};
 constexpr std::chrono::seconds kFinalStep{20};
-// Of a git that reads what the agent wrote; below the container's limit, so that the courier lives
-// to report it.
-constexpr std::int64_t kMaxMemory = 384LL * 1024 * 1024;
 constexpr const char* kSystemAuthorities = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kStartRef = "refs/palisade/start";
 constexpr const char* kPushedRef = "refs/palisade/pushed";
@@ -300,7 +297,7 @@ std::expected<void, std::string> Courier::gather(const std::string& tip,
   run.inherit = view->descriptors();
   run.output_file = pack;
   run.max_output_bytes = config_.max_pack_bytes;
-  run.max_memory = kMaxMemory;
+  run.max_memory = kMaxGitMemory;
   run.deadline = end_by_ ? kFinalStep : kStep;
   // That it stands on what the courier handed out is as it should be.
   if (config_.mount != Mount::kReadWrite && objects->ignored == kAlternates)
@@ -328,7 +325,7 @@ std::expected<void, std::string> Courier::import(const std::string& tip) const {
                        "index-pack", "--stdin",
                        "--strict",   fmt::format("--max-input-size={}", config_.max_pack_bytes)};
     index.input_file = pack;
-    index.max_memory = kMaxMemory;
+    index.max_memory = kMaxGitMemory;
     index.deadline = end_by_ ? kFinalStep : kStep;
     if (auto indexed = timed(std::move(index)); !indexed)
       taken = std::unexpected("the commits are not sound: " + indexed.error());

@@ -20,7 +20,6 @@ namespace palisade::courier {
 namespace {
 
 constexpr std::size_t kMostShown = 200;  // of a name
-constexpr std::int64_t kMebi = 1024LL * 1024;
 
 // One code point of UTF-8 off the front; nullopt where it is none.
 std::optional<char32_t> next_code_point(std::string_view& text) {

@@ -3,16 +3,9 @@
 
 #include <kube/cache.h>
 
+#include "json_access.h"
+
 namespace kube {
-
-namespace {
-
-std::string text_at(const nlohmann::json& metadata, const char* key) {
-  const auto found = metadata.find(key);
-  return found != metadata.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-}  // namespace
 
 std::string object_key(std::string_view ns, std::string_view name) {
   std::string key(ns);

@@ -67,7 +67,7 @@ Certificate make_certificate(EVP_PKEY* key, const std::string& common_name,
   return certificate;
 }
 
-std::string pem_of(X509* certificate) {
+std::string pem_text(X509* certificate) {
   const Memory memory(BIO_new(BIO_s_mem()));
   must(PEM_write_bio_X509(memory.get(), certificate) == 1, "PEM");
   char* data = nullptr;
@@ -75,7 +75,7 @@ std::string pem_of(X509* certificate) {
   return {data, static_cast<std::size_t>(size)};
 }
 
-std::string pem_of(EVP_PKEY* key) {
+std::string pem_text(EVP_PKEY* key) {
   const Memory memory(BIO_new(BIO_s_mem()));
   must(PEM_write_bio_PrivateKey(memory.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1,
        "PEM");
@@ -216,8 +216,8 @@ std::expected<CertificateBundle, std::string> make_bundle(const std::string& aut
     add_alternative_names(leaf.get(), names);
     add_extension(leaf.get(), authority.get(), NID_authority_key_identifier, "keyid");
     must(X509_sign(leaf.get(), authority_key.get(), EVP_sha256()) > 0, "signature");
-    return CertificateBundle{pem_of(authority.get()) + first_certificate(keep), pem_of(leaf.get()),
-                             pem_of(key.get())};
+    return CertificateBundle{pem_text(authority.get()) + first_certificate(keep),
+                             pem_text(leaf.get()), pem_text(key.get())};
   } catch (const std::exception& error) {
     return std::unexpected(std::string("the serving certificate cannot be made: ") + error.what());
   }
@@ -232,7 +232,7 @@ WallClock::time_point end_of(const std::string& certificate) {
 std::string first_certificate(const std::string& pem) {
   const Certificate certificate = parse_certificate(pem);
   ERR_clear_error();
-  return certificate ? pem_of(certificate.get()) : std::string();
+  return certificate ? pem_text(certificate.get()) : std::string();
 }
 
 CertificateState inspect(const CertificateBundle& bundle, const std::vector<std::string>& names,

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <condition_variable>
 #include <ctime>
 #include <utility>
 
@@ -9,6 +8,8 @@
 #include <kube/certificates.h>
 #include <kube/either_stop.h>
 #include <kube/micro_time.h>
+
+#include "pause.h"
 
 namespace kube {
 
@@ -62,13 +63,6 @@ std::chrono::milliseconds age_of(const Json& secret) {
   // Of a clock that was put back: made just now.
   return std::max(std::chrono::duration_cast<std::chrono::milliseconds>(age),
                   std::chrono::milliseconds(0));
-}
-
-void pause(std::chrono::milliseconds length, const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any never;
-  std::unique_lock lock(mutex);
-  never.wait_for(lock, stop, length, [] { return false; });
 }
 
 }  // namespace
@@ -223,9 +217,9 @@ void CertificateKeeper::start() {
   thread_ = std::jthread([this](const std::stop_token& stop) {
     while (!stop.stop_requested()) {
       tick(stop);
-      pause(in_place() ? options_.interval
-                       : std::min(options_.interval, std::chrono::milliseconds(1000)),
-            stop);
+      static_cast<void>(
+          pause(stop, in_place() ? options_.interval
+                                 : std::min(options_.interval, std::chrono::milliseconds(1000))));
     }
   });
 }

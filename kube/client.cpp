@@ -39,10 +39,6 @@ std::string dump(const Json& object) {
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Error malformed(std::string what) {
-  return {0, kTransportReasonProtocol, std::move(what), {}, {}};
-}
-
 Result<Json> parse_object(const std::string& text, std::string_view what) {
   Json object = Json::parse(text, nullptr, false);
   if (!object.is_object())

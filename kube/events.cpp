@@ -11,6 +11,8 @@
 #include <kube/events.h>
 #include <kube/micro_time.h>
 
+#include "json_access.h"
+
 namespace kube {
 
 namespace {
@@ -20,12 +22,7 @@ constexpr std::size_t kMaxQueued = 1000;
 constexpr std::size_t kMaxKnown = 4096;
 constexpr std::size_t kMaxNote = 1024;
 constexpr auto kSeriesWindow = std::chrono::minutes(10);
-constexpr int kTries = 4;
-
-std::string text_at(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
+constexpr int kWriteTries = 4;
 
 // At most `limit` bytes of valid UTF-8: what is none becomes U+FFFD, and no character is cut.
 std::string fitted(std::string_view text, std::size_t limit) {
@@ -89,7 +86,7 @@ struct EventRecorder::Impl {
                   [&](const auto& entry) { return now - entry.second.seen > kSeriesWindow; });
     if (known.size() > kMaxKnown) known.clear();
     Error last;
-    for (int attempt = 0; attempt < kTries; ++attempt) {
+    for (int attempt = 0; attempt < kWriteTries; ++attempt) {
       const auto before = known.find(next.key);
       Result<Json> written;
       if (before != known.end()) {

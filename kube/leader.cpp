@@ -13,6 +13,8 @@
 
 #include <kube/micro_time.h>
 
+#include "json_access.h"
+
 namespace kube {
 
 namespace {
@@ -24,11 +26,6 @@ using Millis = std::chrono::milliseconds;
 constexpr double kJitter = 1.2;
 // No record makes a candidate wait longer, whatever it says.
 constexpr std::int64_t kMaxDurationSeconds = 3600;
-
-std::string text_at(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
 
 std::int64_t number_at(const Json& object, const char* key) {
   const auto found = object.find(key);

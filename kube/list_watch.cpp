@@ -52,10 +52,6 @@ bool ends_initial_events(const Json& bookmark) {
          annotations->value("k8s.io/initial-events-end", Json()) == "true";
 }
 
-Error malformed(std::string what) {
-  return {0, kTransportReasonProtocol, std::move(what), {}, {}};
-}
-
 }  // namespace
 
 void ListWatch::note(std::string text) {

@@ -8,7 +8,7 @@ namespace kube {
 
 namespace {
 
-constexpr std::size_t kMaxFile = 4 * 1024 * 1024;
+constexpr std::size_t kMaxSmallFile = 4 * 1024 * 1024;
 
 }  // namespace
 
@@ -20,11 +20,11 @@ Result<std::string> read_small_file(const std::filesystem::path& file) {
   if (std::filesystem::is_directory(file, ignored)) return failed("is a directory");
   std::ifstream in(file, std::ios::binary);
   if (!in) return failed("cannot be read");
-  std::string text(kMaxFile + 1, '\0');
+  std::string text(kMaxSmallFile + 1, '\0');
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (in.bad()) return failed("cannot be read");
   text.resize(static_cast<std::size_t>(in.gcount()));
-  if (text.size() > kMaxFile) return failed("is larger than 4 MiB");
+  if (text.size() > kMaxSmallFile) return failed("is larger than 4 MiB");
   return text;
 }
 

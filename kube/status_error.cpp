@@ -16,12 +16,6 @@ constexpr int kMaxRetryAfter = 3600;  // seconds
 
 }  // namespace
 
-std::string text_at(const Json& object, const char* key) {
-  if (!object.is_object()) return {};
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 std::optional<std::chrono::seconds> retry_after(const Headers& headers) {
   const std::string_view value = header(headers, "Retry-After");
   int seconds = 0;
@@ -53,6 +47,10 @@ Error error_of_status(int code, const Json& status) {
     }
   }
   return error;
+}
+
+Error malformed(std::string what) {
+  return {0, kTransportReasonProtocol, std::move(what), {}, {}};
 }
 
 Error error_of(const Response& response) {

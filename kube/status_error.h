@@ -1,4 +1,5 @@
-// A server's refusal as an Error, bounded: it ends in logs and conditions.
+// What a server refuses, or says that it should not, as an Error, bounded: it ends in logs and
+// conditions.
 #pragma once
 
 #include <string>
@@ -8,16 +9,18 @@
 #include <kube/error.h>
 #include <kube/transport.h>
 
-namespace kube {
+#include "json_access.h"
 
-// "" where there is no such text.
-[[nodiscard]] std::string text_at(const nlohmann::json& object, const char* key);
+namespace kube {
 
 // A metav1.Status, which need not be sound.
 [[nodiscard]] Error error_of_status(int code, const nlohmann::json& status);
 
 // An answer that is no success: the Status in its body, or the beginning of what stands there.
 [[nodiscard]] Error error_of(const Response& response);
+
+// An answer that is not what the API says.
+[[nodiscard]] Error malformed(std::string what);
 
 // A Retry-After header in seconds, at most an hour; nothing for a date and for no number.
 [[nodiscard]] std::optional<std::chrono::seconds> retry_after(const Headers& headers);

@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::size_t kMostText = 256;
 constexpr std::size_t kMostAttributes = 32;
-constexpr int kTries = 4;
+constexpr int kExportTries = 4;
 constexpr std::chrono::seconds kFirstPause{1};
 constexpr std::chrono::seconds kLongestPause{30};
 constexpr std::chrono::seconds kCallDeadline{10};
@@ -306,7 +306,7 @@ class Tracer::Exporter {
     std::chrono::seconds wait = kFirstPause;
     for (int tried = 1;; ++tried) {
       const auto refused = post(text);
-      if (!refused || !refused->again || tried == kTries || stop.stop_requested()) {
+      if (!refused || !refused->again || tried == kExportTries || stop.stop_requested()) {
         settle(batch.size(), refused);
         return;
       }

@@ -5,7 +5,8 @@
 namespace palisade::policy {
 namespace {
 
-constexpr std::size_t kMaxText = 16 * 1024;  // what a terminal and an admission response bear
+constexpr std::size_t kMaxExplanation =
+    16 * 1024;  // what a terminal and an admission response bear
 constexpr std::size_t kMaxLine = 2 * 1024;
 constexpr std::size_t kTail = 64;  // room for the line that says how many were left out
 
@@ -89,7 +90,7 @@ std::string explain(std::span<const Finding> findings) {
     while (end < findings.size() && findings[end].control == first.control) {
       std::string line;
       append_line(line, findings[end]);
-      if (out.size() + part.size() + line.size() + tail.size() + kTail > kMaxText) break;
+      if (out.size() + part.size() + line.size() + tail.size() + kTail > kMaxExplanation) break;
       part += line;
       ++end;
     }

@@ -13,28 +13,29 @@ namespace {
 
 constexpr std::string_view kAider = "aider";
 
-char fold(char c) {
+char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
 bool letter(char c) {
-  return fold(c) >= 'a' && fold(c) <= 'z';
+  return lower(c) >= 'a' && lower(c) <= 'z';
 }
 
 bool digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-bool equals_folded(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, {}, fold, fold);
+bool equals_ignoring_case(std::string_view a, std::string_view b) {
+  return std::ranges::equal(a, b, {}, lower, lower);
 }
 
-bool starts_with_folded(std::string_view text, std::string_view prefix) {
-  return text.size() >= prefix.size() && equals_folded(text.substr(0, prefix.size()), prefix);
+bool starts_with_ignoring_case(std::string_view text, std::string_view prefix) {
+  return text.size() >= prefix.size() &&
+         equals_ignoring_case(text.substr(0, prefix.size()), prefix);
 }
 
-std::size_t find_folded(std::string_view text, std::string_view part) {
-  const auto found = std::ranges::search(text, part, {}, fold, fold);
+std::size_t find_ignoring_case(std::string_view text, std::string_view part) {
+  const auto found = std::ranges::search(text, part, {}, lower, lower);
   return found.empty() ? std::string_view::npos
                        : static_cast<std::size_t>(found.begin() - text.begin());
 }
@@ -45,7 +46,7 @@ bool word_character(char c) {
 
 // aider, aider.exe, aider-chat, aider.main: the word, then neither letter nor digit.
 bool names_aider(std::string_view name) {
-  if (!starts_with_folded(name, kAider)) return false;
+  if (!starts_with_ignoring_case(name, kAider)) return false;
   if (name.size() == kAider.size()) return true;
   const char next = name[kAider.size()];
   return !letter(next) && !digit(next);
@@ -57,18 +58,19 @@ bool word_runs_aider(std::string_view word) {
   if (names_aider(name)) return true;
   // python3 .../site-packages/aider/__main__.py
   if (slash != std::string_view::npos &&
-      (starts_with_folded(name, "__main__.") || starts_with_folded(name, "main."))) {
+      (starts_with_ignoring_case(name, "__main__.") || starts_with_ignoring_case(name, "main."))) {
     const std::string_view folder = word.substr(0, slash);
-    if (equals_folded(folder.substr(folder.rfind('/') + 1), kAider)) return true;
+    if (equals_ignoring_case(folder.substr(folder.rfind('/') + 1), kAider)) return true;
   }
   // Its sources: git+https://github.com/Aider-AI/aider/archive/main.zip
-  if (slash != std::string_view::npos && find_folded(word, "/aider-ai/") != std::string_view::npos)
+  if (slash != std::string_view::npos &&
+      find_ignoring_case(word, "/aider-ai/") != std::string_view::npos)
     return true;
   // -maider, and with other short options before it: -Imaider
   if (word.size() > 2 && word[0] == '-' && word[1] != '-') {
     std::size_t at = 1;
     while (at < word.size() && letter(word[at])) {
-      if (fold(word[at]) == 'm' && names_aider(word.substr(at + 1))) return true;
+      if (lower(word[at]) == 'm' && names_aider(word.substr(at + 1))) return true;
       ++at;
     }
   }
@@ -78,7 +80,7 @@ bool word_runs_aider(std::string_view word) {
 // A word, or a shell's whole script, as it stands.
 bool names_program(std::string_view text) {
   // Nearly every text ends here, without being cut into words.
-  if (find_folded(text, kAider) == std::string_view::npos) return false;
+  if (find_ignoring_case(text, kAider) == std::string_view::npos) return false;
   std::size_t at = 0;
   while (at < text.size()) {
     while (at < text.size() && !word_character(text[at]))
@@ -289,13 +291,13 @@ bool image_names_aider(std::string_view image) {
   }
   // The word, or one that begins with it (aider-full, aiderbot); not one that only holds it
   // (raider), and not first aiders.
-  for (std::size_t at = find_folded(image, kAider); at != std::string_view::npos;) {
+  for (std::size_t at = find_ignoring_case(image, kAider); at != std::string_view::npos;) {
     const std::string_view rest = image.substr(at + kAider.size());
     const bool begins = at == 0 || !letter(image[at - 1]);
     const bool plural =
-        !rest.empty() && fold(rest[0]) == 's' && (rest.size() == 1 || !letter(rest[1]));
+        !rest.empty() && lower(rest[0]) == 's' && (rest.size() == 1 || !letter(rest[1]));
     if (begins && !plural) return true;
-    const std::size_t next = find_folded(rest, kAider);
+    const std::size_t next = find_ignoring_case(rest, kAider);
     at = next == std::string_view::npos ? next : at + kAider.size() + next;
   }
   return false;
@@ -304,7 +306,7 @@ bool image_names_aider(std::string_view image) {
 bool names_variable(const simdjson::simdjson_result<simdjson::dom::element>& name) {
   constexpr std::string_view kVariable = "AIDER_";
   std::string_view text;
-  return name.get(text) == simdjson::SUCCESS && starts_with_folded(text, kVariable);
+  return name.get(text) == simdjson::SUCCESS && starts_with_ignoring_case(text, kVariable);
 }
 
 std::string_view container_reason(const Container& container, Budget& budget) {
@@ -358,11 +360,12 @@ std::string_view label_reason(const Node& metadata) {
   const auto members = labels.object();
   if (!members.present()) return {};
   for (const auto [key, value] : members.value) {
-    if (equals_folded(key, "palisade.dev/agent")) return "the label palisade.dev/agent is set";
-    if (equals_folded(key, "palisade.dev/workspace")) {
+    if (equals_ignoring_case(key, "palisade.dev/agent"))
+      return "the label palisade.dev/agent is set";
+    if (equals_ignoring_case(key, "palisade.dev/workspace")) {
       return "the label palisade.dev/workspace is set";
     }
-    if (equals_folded(key, "palisade.dev/pool")) return "the label palisade.dev/pool is set";
+    if (equals_ignoring_case(key, "palisade.dev/pool")) return "the label palisade.dev/pool is set";
   }
   return {};
 }
@@ -374,9 +377,10 @@ bool owned_by_workspace(const Node& metadata) {
   return std::ranges::any_of(list.value, [](const simdjson::dom::element owner) {
     std::string_view kind;
     std::string_view version;
-    return owner["kind"].get(kind) == simdjson::SUCCESS && equals_folded(kind, "AgentWorkspace") &&
+    return owner["kind"].get(kind) == simdjson::SUCCESS &&
+           equals_ignoring_case(kind, "AgentWorkspace") &&
            owner["apiVersion"].get(version) == simdjson::SUCCESS &&
-           starts_with_folded(version, "palisade.dev/");
+           starts_with_ignoring_case(version, "palisade.dev/");
   });
 }
 

@@ -6,7 +6,7 @@ namespace palisade::policy {
 
 namespace {
 
-bool below(std::string_view image, std::string_view registry) {
+bool in_registry(std::string_view image, std::string_view registry) {
   while (registry.ends_with('/'))
     registry.remove_suffix(1);
   return !registry.empty() && image.size() > registry.size() + 1 && image.starts_with(registry) &&
@@ -30,8 +30,9 @@ bool has_digest(std::string_view image) {
 std::vector<std::string> image_problems(std::string_view image, const Settings& settings) {
   std::vector<std::string> out;
   if (settings.allowed_registries &&
-      std::ranges::none_of(*settings.allowed_registries,
-                           [&](const std::string& registry) { return below(image, registry); })) {
+      std::ranges::none_of(*settings.allowed_registries, [&](const std::string& registry) {
+        return in_registry(image, registry);
+      })) {
     out.emplace_back(
         "is not, in full, from a registry that the settings allow (allowedRegistries)");
   }

@@ -70,9 +70,9 @@ bool names_something(element selector) {
   });
 }
 
-class Reader {
+class OpeningsReader {
  public:
-  explicit Reader(std::vector<Opening>& out) : out_(out) {}
+  explicit OpeningsReader(std::vector<Opening>& out) : out_(out) {}
 
   void read(const Node& spec) {
     // A rule in a direction that policyTypes leaves out should be without effect; no pod's safety
@@ -289,7 +289,7 @@ class Reader {
   double v6_ = 0;
 };
 
-std::string shown(const Labels& labels) {
+std::string labels_text(const Labels& labels) {
   constexpr std::size_t kMaxShown = 160;
   std::string out;
   for (const auto& [key, value] : labels) {
@@ -363,7 +363,7 @@ std::expected<NetworkPolicy, std::string> NetworkPolicy::parse(element object) {
     out.ingress_ = true;
     out.egress_ = rules.present() && rules.value.size() > 0;
   }
-  Reader(out.openings_).read(spec);
+  OpeningsReader(out.openings_).read(spec);
   return out;
 }
 
@@ -416,7 +416,7 @@ std::vector<Finding> network_findings(
       return !policy->terminating() && policy->isolates(wanted) && policy->selects(pod.labels);
     });
     if (!closed) {
-      out.push_back({kDenyAllNetwork, "metadata.labels", shown(pod.labels),
+      out.push_back({kDenyAllNetwork, "metadata.labels", labels_text(pod.labels),
                      std::string("no NetworkPolicy closes the way ") + name +
                          " a pod with these labels: create one first that selects it and has " +
                          type + " in spec.policyTypes"});

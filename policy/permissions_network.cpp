@@ -117,9 +117,9 @@ Opened opened_for(element pod) {
   return out;
 }
 
-class Reader {
+class PoliciesReader {
  public:
-  Reader(element pod, std::string pod_name)
+  PoliciesReader(element pod, std::string pod_name)
       : labels_(labels_of(pod)), opened_(opened_for(pod)), pod_name_(std::move(pod_name)) {}
 
   std::expected<void, std::string> read(element object) {
@@ -193,7 +193,7 @@ class Reader {
 
 std::expected<std::vector<std::pair<std::string, Grant>>, std::string> network_grants(
     element objects, element pod, const std::string& pod_name) {
-  Reader reader(pod, pod_name);
+  PoliciesReader reader(pod, pod_name);
   std::string problem;
   each_at(objects, "/networkPolicies", [&](element object, const std::string&) {
     if (!object.is_object()) problem = "a NetworkPolicy is no object";

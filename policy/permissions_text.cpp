@@ -5,6 +5,7 @@
 
 #include <policy/json_text.h>
 #include <policy/permissions.h>
+#include <policy/policy.h>
 
 namespace palisade::policy {
 
@@ -14,14 +15,6 @@ void append_member(std::string& out, std::string_view key, std::string_view valu
   append_json(out, key);
   out += ": ";
   append_json(out, value);
-}
-
-// For a terminal: what a name holds must not move its cursor.
-std::string shown(std::string_view text) {
-  std::string out(text);
-  std::ranges::replace_if(
-      out, [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
-  return out;
 }
 
 void append_grants(std::string& out, const Capability& capability) {

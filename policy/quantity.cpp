@@ -21,7 +21,7 @@ constexpr std::array kSuffixes{
     Suffix{"P", 15, 0},  Suffix{"E", 18, 0},  Suffix{"Ki", 0, 10}, Suffix{"Mi", 0, 20},
     Suffix{"Gi", 0, 30}, Suffix{"Ti", 0, 40}, Suffix{"Pi", 0, 50}, Suffix{"Ei", 0, 60},
 };
-constexpr std::size_t kMaxText = 128;
+constexpr std::size_t kMaxQuantity = 128;
 // Digits that are kept exactly; times 2^60 they still fit 128 bits. Further ones only scale and
 // round.
 constexpr int kMaxDigits = 20;
@@ -57,7 +57,7 @@ bool read_suffix(std::string_view suffix, int& decimal, int& binary) {
 }  // namespace
 
 std::optional<std::int64_t> parse_quantity(std::string_view text, Unit unit) {
-  if (text.size() > kMaxText) return std::nullopt;
+  if (text.size() > kMaxQuantity) return std::nullopt;
   const bool negative = text.starts_with('-');
   if (negative || text.starts_with('+')) text.remove_prefix(1);
 

@@ -23,7 +23,7 @@ namespace {
 using kube::Json;
 using ui::Answer;
 
-constexpr const char* kFooter = R"(
+constexpr const char* kUiFooter = R"(
 Serves one page to browsers of this machine: sessions and where they are, what a session did
 (Events, guard's record, commits), controls and what breaks them. It reads with the rights of your
 kubeconfig, and nothing on it changes anything. The address has a secret of its own: whoever has it
@@ -35,7 +35,7 @@ Examples:
 
 Exit status: 0, or 2 where the cluster or the port cannot be used.)";
 
-struct Options {
+struct UiArguments {
   ClusterOptions cluster;
   ScopeOptions scope;
   std::uint16_t port = 0;
@@ -45,9 +45,9 @@ struct Options {
 constexpr std::string_view kPartOfRecord = "&tailLines=5000&limitBytes=4194304";
 
 // Reads for people who wait: nothing is said on the way.
-class Reader {
+class ClusterPages {
  public:
-  Reader(Live live, ScopeOptions scope) : live_(std::move(live)), scope_(std::move(scope)) {}
+  ClusterPages(Live live, ScopeOptions scope) : live_(std::move(live)), scope_(std::move(scope)) {}
 
   [[nodiscard]] Answer workspaces() const {
     std::ostringstream silent;
@@ -121,7 +121,7 @@ class Reader {
   const ScopeOptions scope_;
 };
 
-int serve(const Options& options, const Streams& streams) {
+int serve(const UiArguments& options, const Streams& streams) {
   const auto fail = [&](const std::string& why) {
     streams.err << "palisade ui: " << why << '\n';
     return kUnreadable;
@@ -129,7 +129,7 @@ int serve(const Options& options, const Streams& streams) {
   kube::block_end_signals();
   auto live = Live::connect(options.cluster);
   if (!live) return fail(live.error());
-  const Reader reader(std::move(*live), options.scope);
+  const ClusterPages reader(std::move(*live), options.scope);
   const ui::Sources sources{
       [&] { return reader.workspaces(); },
       [&](const std::string& ns, const std::string& name) { return reader.session(ns, name); },
@@ -165,9 +165,9 @@ int serve(const Options& options, const Streams& streams) {
 }  // namespace
 
 Command add_ui(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<UiArguments>();
   CLI::App* app = parent.add_subcommand("ui", "Serve a page that shows sessions and findings");
-  app->footer(kFooter);
+  app->footer(kUiFooter);
   add_cluster_options(*app, options->cluster);
   add_scope_options(*app, options->scope, true);
   app->add_option("--port", options->port, "Port on 127.0.0.1; 0 is any that is free")

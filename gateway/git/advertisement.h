@@ -14,6 +14,8 @@
 
 namespace palisade::gateway::git {
 
+inline constexpr std::uint64_t kMaxRefs = 256ULL << 20;  // bytes of one list of refs
+
 // Reads the answer to info/refs?service=git-receive-pack packet by packet and makes of it what the
 // client is told: the same, with the capabilities edited (capabilities.h).
 class Advertisement {

@@ -12,8 +12,8 @@ namespace palisade::gateway::git {
 namespace {
 
 constexpr std::uint64_t kMaxCapabilities = 1ULL << 20;
-constexpr std::size_t kPiece = 256 * 1024;
-constexpr const char* kResult = "application/x-git-upload-pack-result";
+constexpr std::size_t kKeptPiece = 256 * 1024;
+constexpr const char* kUploadResult = "application/x-git-upload-pack-result";
 using Work = std::function<void()>;  // always a variable, see push.cpp
 
 struct Abilities {
@@ -116,7 +116,7 @@ Task<bool> receive(Upstream& upstream, PushTools& tools, std::shared_ptr<Arrivin
       }
       arriving->bytes += *part;
     }
-    if (arriving->bytes.size() >= kPiece || (ended && !arriving->bytes.empty())) {
+    if (arriving->bytes.size() >= kKeptPiece || (ended && !arriving->bytes.empty())) {
       const bool kept = co_await keep(arriving, tools);
       if (!kept) {
         why = "spool";
@@ -215,14 +215,14 @@ Task<std::optional<Commits>> ask_ancestry(Upstream& upstream, PushTools& tools, 
   question.target = "/git-upload-pack";
   question.fields = std::move(fields);
   question.fields.add("Content-Type", "application/x-git-upload-pack-request");
-  question.fields.add("Accept", kResult);
+  question.fields.add("Accept", kUploadResult);
   question.length = body.size();
   question.body = [&body](Call& call) -> Task<BodyResult> {
     auto wrote = co_await call.write(body);
     if (!wrote) co_return std::unexpected(std::optional<Refusal>());
     co_return BodyResult();
   };
-  question.answers = kResult;
+  question.answers = kUploadResult;
   auto head = co_await upstream.ask(std::move(question));
   if (!head) {
     why = head.error().code;

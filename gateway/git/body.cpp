@@ -1,5 +1,6 @@
 #include "body.h"
 
+#include "refusal.h"
 #include "upstream.h"
 
 namespace palisade::gateway::git {
@@ -7,10 +8,6 @@ namespace palisade::gateway::git {
 namespace {
 
 constexpr char kGzipMagic = '\x1f';  // no packet begins with it
-
-std::unexpected<Refusal> refused(int status, std::string_view code, std::string message) {
-  return std::unexpected(Refusal{status, std::string(code), std::move(message)});
-}
 
 }  // namespace
 

@@ -10,7 +10,7 @@ constexpr unsigned kCopyBit = 0x80;
 constexpr unsigned kOffsetBits = 4;  // of the seven that say which bytes of offset and size follow
 constexpr std::uint64_t kSizeOfNone = 0x10000;
 
-std::unexpected<std::string> wrong(std::string what) {
+std::unexpected<std::string> bad_delta(std::string what) {
   return std::unexpected(std::move(what));
 }
 }  // namespace
@@ -44,23 +44,24 @@ std::expected<void, std::string> DeltaCheck::take(std::string_view piece) {
       case State::kResultSize: {
         const bool base = state_ == State::kBaseSize;
         std::uint64_t& size = base ? base_size_ : result_size_;
-        if (size > limit_ || shift_ > 63) return wrong("a delta of an object that is too large");
+        if (size > limit_ || shift_ > 63)
+          return bad_delta("a delta of an object that is too large");
         if (size_byte(size, byte)) state_ = base ? State::kResultSize : State::kOperation;
-        if (size > limit_) return wrong("a delta of an object that is too large");
+        if (size > limit_) return bad_delta("a delta of an object that is too large");
         break;
       }
       case State::kOperation:
-        if (byte == 0) return wrong("a delta with an unknown operation");
+        if (byte == 0) return bad_delta("a delta with an unknown operation");
         offset_ = size_ = 0;
         if ((byte & kCopyBit) != 0) {
           operation_ = byte & ~kCopyBit;
           state_ = State::kCopy;
           if (operation_ == 0 && !copied())
-            return wrong("a delta that copies from outside its base");
+            return bad_delta("a delta that copies from outside its base");
         } else {
           literal_ = byte;
           produced_ += byte;
-          if (produced_ > result_size_) return wrong("a delta that makes more than it says");
+          if (produced_ > result_size_) return bad_delta("a delta that makes more than it says");
           state_ = State::kLiteral;
         }
         break;
@@ -72,7 +73,7 @@ std::expected<void, std::string> DeltaCheck::take(std::string_view piece) {
         else
           size_ |= static_cast<std::uint64_t>(byte) << (8 * (bit - kOffsetBits));
         if (operation_ == 0 && !copied())
-          return wrong("a delta that copies from outside its base or makes more than it says");
+          return bad_delta("a delta that copies from outside its base or makes more than it says");
         break;
       }
       case State::kLiteral: {
@@ -88,8 +89,8 @@ std::expected<void, std::string> DeltaCheck::take(std::string_view piece) {
 }
 
 std::expected<void, std::string> DeltaCheck::finish() const {
-  if (state_ != State::kOperation) return wrong("a delta that is cut");
-  if (produced_ != result_size_) return wrong("a delta that makes less than it says");
+  if (state_ != State::kOperation) return bad_delta("a delta that is cut");
+  if (produced_ != result_size_) return bad_delta("a delta that makes less than it says");
   return {};
 }
 
@@ -98,7 +99,7 @@ std::expected<std::string, std::string> apply_delta(std::string_view base, std::
   DeltaCheck check(limit);
   if (auto good = check.take(delta); !good) return std::unexpected(good.error());
   if (auto whole = check.finish(); !whole) return std::unexpected(whole.error());
-  if (check.base_size() != base.size()) return wrong("a delta of a base of another size");
+  if (check.base_size() != base.size()) return bad_delta("a delta of a base of another size");
   std::size_t at = 0;
   const auto byte = [&] { return static_cast<unsigned char>(delta[at++]); };
   for (int sizes = 0; sizes < 2;) {

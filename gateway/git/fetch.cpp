@@ -5,20 +5,16 @@
 #include "advertisement.h"
 #include "answer.h"
 #include "body.h"
+#include "refusal.h"
 #include "report.h"
 
 namespace palisade::gateway::git {
 
 namespace {
 
-constexpr std::uint64_t kMaxRefs = 256ULL << 20;    // of one list of refs
 constexpr std::uint64_t kMaxRequest = 16ULL << 20;  // of what a fetch wants and has
 constexpr std::size_t kHeld = 1U << 20U;            // what is held to be sent whole, as git does
-constexpr int kIdlesToReceive = 30;
-
-Refusal refusal(int status, std::string_view code, std::string message) {
-  return {status, std::string(code), std::move(message)};
-}
+constexpr int kIdlesToReceiveWants = 30;
 
 bool is_word(std::string_view text, std::string_view more, std::size_t most) {
   return !text.empty() && text.size() <= most && std::ranges::all_of(text, [&](char c) {
@@ -213,7 +209,7 @@ Task<void> serve_refs(Exchange& exchange, Upstream& upstream, std::string_view s
 
 Task<void> serve_fetch(Exchange& exchange, Upstream& upstream, const GitConfig& config,
                        Line& line) {
-  FetchRequest request(exchange, kIdlesToReceive * config.idle_timeout);
+  FetchRequest request(exchange, kIdlesToReceiveWants * config.idle_timeout);
   auto fit = request.body().check("application/x-git-upload-pack-request");
   if (!fit) {
     note(line, fit.error());

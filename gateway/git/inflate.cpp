@@ -8,7 +8,7 @@
 namespace palisade::gateway::git {
 
 namespace {
-constexpr std::size_t kPiece = 64 * 1024;
+constexpr std::size_t kBuffer = 64 * 1024;
 constexpr std::size_t kMostInput = 1U << 30;
 }  // namespace
 
@@ -16,7 +16,7 @@ struct Inflater::Stream {
   z_stream z{};
 };
 
-Inflater::Inflater(Wrapping wrapping) : stream_(std::make_unique<Stream>()), buffer_(kPiece) {
+Inflater::Inflater(Wrapping wrapping) : stream_(std::make_unique<Stream>()), buffer_(kBuffer) {
   constexpr int kGzipOnly = 16;
   if (inflateInit2(&stream_->z, MAX_WBITS + (wrapping == Wrapping::kGzip ? kGzipOnly : 0)) != Z_OK)
     throw std::bad_alloc();

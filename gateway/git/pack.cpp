@@ -13,7 +13,7 @@ namespace palisade::gateway::git {
 namespace {
 
 constexpr std::size_t kCacheBytes = 32U << 20;
-constexpr std::size_t kChunk = 16 * 1024;
+constexpr std::size_t kReadChunk = 16 * 1024;
 
 using Content = std::shared_ptr<const std::string>;
 using Built = std::expected<Content, PackError>;
@@ -166,7 +166,7 @@ class Resolver {
     if (auto room = work(entry.stored_size); !room) return std::unexpected(room.error());
     inflater_.reset(entry.stored_size);
     std::string out;
-    std::vector<char> buffer(kChunk);
+    std::vector<char> buffer(kReadChunk);
     for (std::uint64_t at = entry.data; !inflater_.ended();) {
       const auto count = source_.read(at, buffer);
       if (!count || *count == 0)

@@ -12,7 +12,7 @@ namespace palisade::gateway::git {
 namespace {
 
 constexpr std::size_t kWindow = 256 * 1024;
-constexpr std::uint64_t kHeader = 12;
+constexpr std::uint64_t kPackHeader = 12;
 constexpr std::uint64_t kLeastEntry = 9;  // one byte of header, and what zlib makes of nothing
 
 std::string_view type_name(ObjectType type) {
@@ -152,13 +152,13 @@ std::expected<unsigned char, PackError> PackScan::byte() {
 
 PackResult PackScan::header() {
   const std::uint64_t size = source_.size();
-  if (size < kHeader + id_bytes(format_)) return broken("the pack is cut");
+  if (size < kPackHeader + id_bytes(format_)) return broken("the pack is cut");
   end_ = size - id_bytes(format_);
   most_inflated_ = limits_.inflated_bytes + limits_.inflated_ratio * size;
   most_made_ = limits_.made_bytes + limits_.made_ratio * size;
   sum_.begin();
   std::string text;
-  for (std::uint64_t i = 0; i < kHeader; ++i) {
+  for (std::uint64_t i = 0; i < kPackHeader; ++i) {
     const auto next = byte();
     if (!next) return std::unexpected(next.error());
     text += static_cast<char>(*next);
@@ -176,7 +176,7 @@ PackResult PackScan::header() {
     return too_much("the pack says it holds " + std::to_string(count_) + " objects, more than " +
                     std::to_string(limits_.objects));
   }
-  if (count_ > (end_ - kHeader) / kLeastEntry)
+  if (count_ > (end_ - kPackHeader) / kLeastEntry)
     return broken("the pack says it holds more objects than it has room for");
   entries_.reserve(count_);
   return {};

@@ -7,7 +7,7 @@ namespace palisade::gateway::git {
 
 namespace {
 
-constexpr std::size_t kHeader = 4;
+constexpr std::size_t kPktHeader = 4;
 
 std::optional<std::size_t> length_of(std::string_view header) {
   std::size_t length = 0;
@@ -40,19 +40,19 @@ std::expected<std::optional<Pkt>, std::string> PktReader::next(std::string_view&
     return held_.size() == most;
   };
   std::string_view header;
-  if (held_.empty() && input.size() >= kHeader) {
-    header = input.substr(0, kHeader);
+  if (held_.empty() && input.size() >= kPktHeader) {
+    header = input.substr(0, kPktHeader);
   } else {
-    if (held_.size() < kHeader && !hold(kHeader)) return std::nullopt;
-    header = std::string_view(held_).substr(0, kHeader);
+    if (held_.size() < kPktHeader && !hold(kPktHeader)) return std::nullopt;
+    header = std::string_view(held_).substr(0, kPktHeader);
   }
   const auto length = length_of(header);
   if (!length) return std::unexpected("a packet's length is not four hex digits");
   if (*length == 3 || *length > kMaxPkt)
     return std::unexpected("a packet's length is " + std::to_string(*length));
-  const std::size_t whole = std::max(*length, kHeader);
+  const std::size_t whole = std::max(*length, kPktHeader);
   Pkt out;
-  if (*length < kHeader) {
+  if (*length < kPktHeader) {
     constexpr std::array kKinds = {PktKind::kFlush, PktKind::kDelimiter, PktKind::kResponseEnd};
     out.kind = kKinds.at(*length);
   }
@@ -61,19 +61,19 @@ std::expected<std::optional<Pkt>, std::string> PktReader::next(std::string_view&
       hold(whole);
       return std::nullopt;
     }
-    out.payload = input.substr(kHeader, whole - kHeader);
+    out.payload = input.substr(kPktHeader, whole - kPktHeader);
     input.remove_prefix(whole);
     return out;
   }
   if (held_.size() < whole && !hold(whole)) return std::nullopt;
-  out.payload = std::string_view(held_).substr(kHeader);
+  out.payload = std::string_view(held_).substr(kPktHeader);
   given_ = true;
   return out;
 }
 
 std::string pkt(std::string_view payload) {
   constexpr std::string_view kDigits = "0123456789abcdef";
-  const std::size_t length = payload.size() + kHeader;
+  const std::size_t length = payload.size() + kPktHeader;
   std::string out;
   out.reserve(length);
   for (const unsigned shift : {12U, 8U, 4U, 0U})

@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "fetch.h"
 #include "push.h"
+#include "refusal.h"
 
 namespace palisade::gateway::git {
 
@@ -14,10 +15,6 @@ struct Route {
   std::string_view service;
   bool refs = false;
 };
-
-Refusal refusal(int status, std::string_view code, std::string message) {
-  return {status, std::string(code), std::move(message)};
-}
 
 std::expected<Route, Refusal> route(const RequestHead& request) {
   std::string_view path = request.path();

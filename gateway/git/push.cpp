@@ -7,6 +7,7 @@
 #include "ancestry.h"
 #include "answer.h"
 #include "fetch.h"
+#include "refusal.h"
 #include "report.h"
 
 namespace palisade::gateway::git {
@@ -14,23 +15,19 @@ namespace palisade::gateway::git {
 namespace {
 
 constexpr int kMostPushes = 2;  // of one workspace at a time
-constexpr int kIdlesToReceive = 60;
-constexpr std::size_t kChunk = 256 * 1024;
-constexpr std::uint64_t kMaxCommands = 1ULL << 20;  // what the pack's bound leaves to the commands
-constexpr std::uint64_t kMaxRefs = 256ULL << 20;
+constexpr int kIdlesToReceivePush = 60;
+constexpr std::size_t kSendChunk = 256 * 1024;
+// What the pack's bound leaves to the commands.
+constexpr std::uint64_t kMaxCommandBytes = 1ULL << 20;
 constexpr std::uint64_t kDrained = 64ULL << 20;
-constexpr const char* kResult = "application/x-git-receive-pack-result";
+constexpr const char* kReceiveResult = "application/x-git-receive-pack-result";
 constexpr const char* kRequest = "application/x-git-receive-pack-request";
 
 using Result = std::expected<void, Refusal>;
 // Always a variable: GCC 12 copies a closure that is a temporary of a co_await byte by byte.
 using Work = std::function<void()>;
 
-std::unexpected<Refusal> refused(int status, std::string_view code, std::string message) {
-  return std::unexpected(Refusal{status, std::string(code), std::move(message)});
-}
-
-std::unexpected<Refusal> refused(const SpoolError& error) {
+std::unexpected<Refusal> spool_refused(const SpoolError& error) {
   if (error.fault == SpoolFault::kNoRoom) {
     return refused(
         503, "spool_full",
@@ -44,7 +41,7 @@ std::unexpected<Refusal> busy() {
   return refused(503, "busy", "the gateway has too many pushes to check; try again later");
 }
 
-std::unexpected<Refusal> refused(const PackError& error) {
+std::unexpected<Refusal> pack_refused(const PackError& error) {
   switch (error.fault) {
     case PackFault::kTooMuch:
       return refused(413, "pack_too_large", error.message + "; push less at a time");
@@ -100,8 +97,8 @@ Push::Push(Exchange& exchange, const RepositoryGrant& grant, Upstream& upstream,
       upstream_(upstream),
       tools_(tools),
       line_(line),
-      body_(exchange, tools.config.max_pack_bytes + kMaxCommands,
-            kIdlesToReceive * tools.config.idle_timeout) {}
+      body_(exchange, tools.config.max_pack_bytes + kMaxCommandBytes,
+            kIdlesToReceivePush * tools.config.idle_timeout) {}
 
 Task<void> Push::serve(const std::string& workspace) {
   std::optional<Refusal> why;
@@ -131,7 +128,7 @@ Task<void> Push::serve(const std::string& workspace) {
     co_await refuse(std::move(*why));
   } else if (probe_) {
     line_.allowed(200);
-    co_await answer_git(exchange_, kResult, "");
+    co_await answer_git(exchange_, kReceiveResult, "");
   } else {
     co_await pass_on();
   }
@@ -194,13 +191,13 @@ Task<Result> Push::spool_pack() {
   while (true) {
     bytes += pending_.size();
     // Named before the disk is asked for it.
-    if (bytes > most || exchange_.content_length().value_or(0) > most + kMaxCommands) {
+    if (bytes > most || exchange_.content_length().value_or(0) > most + kMaxCommandBytes) {
       co_return refused(413, "pack_too_large",
                         "the pack is larger than " + std::to_string(most) +
                             " bytes (git.maxPackBytes of the gateway); push less at a time");
     }
     bool ended = false;
-    while (!ended && pending_.size() < kChunk) {
+    while (!ended && pending_.size() < kSendChunk) {
       auto piece = co_await body_.next();
       if (!piece) co_return std::unexpected(std::move(piece.error()));
       ended = piece->empty();
@@ -230,7 +227,7 @@ Task<Result> Push::append() {
   };
   auto ran = co_await tools_.disk.run(std::move(work));
   if (!ran) co_return busy();
-  if (writing->error) co_return refused(*writing->error);
+  if (writing->error) co_return spool_refused(*writing->error);
   spool_ = std::move(writing->spool);
   co_return Result();
 }
@@ -292,7 +289,7 @@ Task<Result> Push::check_pack() {
   };
   auto ran = co_await tools_.checks.run(std::move(work));
   if (!ran) co_return busy();
-  if (!reading->contents) co_return refused(reading->contents.error());
+  if (!reading->contents) co_return pack_refused(reading->contents.error());
   line_.set("objects", reading->contents->objects);
   co_return co_await judge_tips(std::move(reading->contents->commits));
 }
@@ -347,11 +344,11 @@ Task<Result> Push::forward() {
   question.fields = host_fields(exchange_.request());
   question.fields.remove("Git-Protocol");
   question.fields.add("Content-Type", kRequest);
-  question.fields.add("Accept", kResult);
+  question.fields.add("Accept", kReceiveResult);
   question.length = commands.size() + spool_->size();
   question.body = [this, &commands](Call& call) { return send(call, commands); };
   question.once_sent_final = true;
-  question.answers = kResult;
+  question.answers = kReceiveResult;
   auto head = co_await upstream_.ask(std::move(question));
   if (!head) co_return std::unexpected(std::move(head.error()));
   co_return Result();
@@ -362,7 +359,7 @@ Task<BodyResult> Push::send(Call& call, const std::string& commands) {
   for (std::uint64_t at = 0; wrote && at < spool_->size();) {
     auto reading = std::make_shared<Writing>();
     reading->spool = spool_;
-    reading->bytes.resize(std::min<std::uint64_t>(kChunk, spool_->size() - at));
+    reading->bytes.resize(std::min<std::uint64_t>(kSendChunk, spool_->size() - at));
     Work work = [reading, at] {
       const auto count = reading->spool->read(at, reading->bytes);
       if (!count || *count != reading->bytes.size())
@@ -370,7 +367,7 @@ Task<BodyResult> Push::send(Call& call, const std::string& commands) {
     };
     auto ran = co_await tools_.disk.run(std::move(work));
     if (!ran || reading->error) {
-      std::optional<Refusal> why(ran ? refused(*reading->error).error() : busy().error());
+      std::optional<Refusal> why(ran ? spool_refused(*reading->error).error() : busy().error());
       co_return std::unexpected(std::move(why));
     }
     wrote = co_await call.write(reading->bytes);
@@ -384,7 +381,7 @@ Task<BodyResult> Push::send(Call& call, const std::string& commands) {
 // tells what the host did.
 Task<void> Push::pass_on() {
   ReportReader report(choice_.side_band);
-  Fields fields = git_fields(kResult);
+  Fields fields = git_fields(kReceiveResult);
   auto wrote = co_await exchange_.begin(200, std::move(fields), std::nullopt);
   std::optional<Refusal> why;
   while (true) {
@@ -416,7 +413,7 @@ Task<void> Push::refuse(Refusal refusal) {
   if (body_.broken()) co_return;
   auto report = refusal_report(commands_.list(), choice_, {refusal.code, refusal.message});
   if (report)
-    co_await answer_git(exchange_, kResult, std::move(*report));
+    co_await answer_git(exchange_, kReceiveResult, std::move(*report));
   else
     co_await answer_text(exchange_, std::move(refusal));
 }

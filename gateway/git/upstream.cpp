@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <atomic>
 
+#include "refusal.h"
+
 namespace palisade::gateway::git {
 
 namespace {
 
 // git on the host may think for long before its first byte: it counts objects, it runs hooks.
 constexpr int kIdlesToAnswer = 10;
-
-Refusal refusal(int status, std::string_view code, std::string message) {
-  return {status, std::string(code), std::move(message)};
-}
 
 std::string type_of(const ResponseHead& head) {
   std::string out(head.fields.get("Content-Type"));

@@ -16,7 +16,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::apparmor {
 namespace {
 
 constexpr std::string_view kId = "apparmor";
@@ -68,7 +68,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control apparmor{
+const Control control{
     .id = kId,
     .title = "AppArmor is not loosened",
     .why =
@@ -82,4 +82,4 @@ const Control apparmor{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::apparmor

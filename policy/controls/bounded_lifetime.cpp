@@ -17,7 +17,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::bounded_lifetime {
 namespace {
 
 constexpr std::string_view kId = "bounded-lifetime";
@@ -77,7 +77,7 @@ std::string twin(const Settings& settings) {
 
 }  // namespace
 
-const Control bounded_lifetime{
+const Control control{
     .id = kId,
     .title = "The pod ends by itself",
     .why = "An agent that never ends keeps whatever foothold an injected prompt gave it.",
@@ -89,4 +89,4 @@ const Control bounded_lifetime{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::bounded_lifetime

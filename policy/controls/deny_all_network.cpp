@@ -7,7 +7,7 @@
 
 #include "controls.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::deny_all_network {
 namespace {
 
 constexpr std::array kReferences{
@@ -21,7 +21,7 @@ void check(const PodView& /*pod*/, const Settings& /*settings*/, std::vector<Fin
 
 }  // namespace
 
-const Control deny_all_network{
+const Control control{
     .id = "deny-all-network",
     .title = "NetworkPolicies close the pod's network",
     .why =
@@ -35,4 +35,4 @@ const Control deny_all_network{
     .needs_cluster = true,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::deny_all_network

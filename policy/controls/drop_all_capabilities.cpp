@@ -12,7 +12,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::drop_all_capabilities {
 namespace {
 
 constexpr std::string_view kId = "drop-all-capabilities";
@@ -60,7 +60,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control drop_all_capabilities{
+const Control control{
     .id = kId,
     .title = "All capabilities dropped, none added",
     .why =
@@ -73,4 +73,4 @@ const Control drop_all_capabilities{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::drop_all_capabilities

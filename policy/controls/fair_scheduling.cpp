@@ -20,7 +20,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::fair_scheduling {
 namespace {
 
 constexpr std::string_view kId = "fair-scheduling";
@@ -109,7 +109,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control fair_scheduling{
+const Control control{
     .id = kId,
     .title = "Scheduled like everybody else",
     .why =
@@ -123,4 +123,4 @@ const Control fair_scheduling{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::fair_scheduling

@@ -11,7 +11,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::host_ports {
 namespace {
 
 constexpr std::string_view kId = "host-ports";
@@ -41,7 +41,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control host_ports{
+const Control control{
     .id = kId,
     .title = "No ports of the node",
     .why = "A host port bypasses NetworkPolicy and lets the agent pose as a service of the node.",
@@ -51,4 +51,4 @@ const Control host_ports{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::host_ports

@@ -16,7 +16,7 @@
 
 #include "controls.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::image_signature {
 namespace {
 
 constexpr std::array kReferences{
@@ -31,7 +31,7 @@ void check(const PodView& /*pod*/, const Settings& /*settings*/, std::vector<Fin
 
 }  // namespace
 
-const Control image_signature{
+const Control control{
     .id = kImageSignature,
     .title = "Images are signed by the keys that the platform names",
     .why =
@@ -46,4 +46,4 @@ const Control image_signature{
     .needs_registry = true,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::image_signature

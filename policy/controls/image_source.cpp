@@ -20,7 +20,7 @@
 #include "images.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::image_source {
 namespace {
 
 constexpr std::string_view kId = "image-source";
@@ -77,7 +77,7 @@ std::string twin(const Settings& settings) {
 
 }  // namespace
 
-const Control image_source{
+const Control control{
     .id = kId,
     .title = "Images come from the allowed registries",
     .why =
@@ -91,4 +91,4 @@ const Control image_source{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::image_source

@@ -13,7 +13,7 @@
 #include "pod_fields.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::known_fields {
 namespace {
 
 constexpr std::string_view kId = "known-fields";
@@ -107,7 +107,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control known_fields{
+const Control control{
     .id = kId,
     .title = "Only fields that the policy knows",
     .why =
@@ -121,4 +121,4 @@ const Control known_fields{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::known_fields

@@ -16,7 +16,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::linux_only {
 namespace {
 
 constexpr std::string_view kId = "linux-only";
@@ -65,7 +65,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control linux_only{
+const Control control{
     .id = kId,
     .title = "Agents run on Linux",
     .why =
@@ -77,4 +77,4 @@ const Control linux_only{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::linux_only

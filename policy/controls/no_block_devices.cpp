@@ -11,7 +11,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_block_devices {
 namespace {
 
 constexpr std::string_view kId = "no-block-devices";
@@ -34,7 +34,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_block_devices{
+const Control control{
     .id = kId,
     .title = "No raw block devices",
     .why =
@@ -46,4 +46,4 @@ const Control no_block_devices{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_block_devices

@@ -15,7 +15,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_device_claims {
 namespace {
 
 constexpr std::string_view kId = "no-device-claims";
@@ -52,7 +52,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_device_claims{
+const Control control{
     .id = kId,
     .title = "No devices are claimed",
     .why =
@@ -64,4 +64,4 @@ const Control no_device_claims{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_device_claims

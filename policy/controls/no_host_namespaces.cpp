@@ -17,7 +17,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_host_namespaces {
 namespace {
 
 constexpr std::string_view kId = "no-host-namespaces";
@@ -67,7 +67,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_host_namespaces{
+const Control control{
     .id = kId,
     .title = "No namespace shared with the node or between containers",
     .why =
@@ -81,4 +81,4 @@ const Control no_host_namespaces{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_host_namespaces

@@ -19,7 +19,7 @@
 #include "llm_keys.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_llm_key_by_value {
 namespace {
 
 constexpr std::string_view kId = "no-llm-key-by-value";
@@ -98,7 +98,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_llm_key_by_value{
+const Control control{
     .id = kId,
     .title = "No LLM key by value",
     .why =
@@ -110,4 +110,4 @@ const Control no_llm_key_by_value{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_llm_key_by_value

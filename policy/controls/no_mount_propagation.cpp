@@ -11,7 +11,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_mount_propagation {
 namespace {
 
 constexpr std::string_view kId = "no-mount-propagation";
@@ -43,7 +43,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_mount_propagation{
+const Control control{
     .id = kId,
     .title = "No mounts shared with the node",
     .why =
@@ -55,4 +55,4 @@ const Control no_mount_propagation{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_mount_propagation

@@ -15,7 +15,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_node_name {
 namespace {
 
 constexpr std::string_view kId = "no-node-name";
@@ -57,7 +57,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_node_name{
+const Control control{
     .id = kId,
     .title = "The scheduler chooses the node",
     .why =
@@ -69,4 +69,4 @@ const Control no_node_name{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_node_name

@@ -13,7 +13,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_privilege_escalation {
 namespace {
 
 constexpr std::string_view kId = "no-privilege-escalation";
@@ -43,7 +43,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_privilege_escalation{
+const Control control{
     .id = kId,
     .title = "No privilege escalation",
     .why =
@@ -55,4 +55,4 @@ const Control no_privilege_escalation{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_privilege_escalation

@@ -12,7 +12,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_probe_host {
 namespace {
 
 constexpr std::string_view kId = "no-probe-host";
@@ -61,7 +61,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_probe_host{
+const Control control{
     .id = kId,
     .title = "Probes and hooks name no host",
     .why =
@@ -73,4 +73,4 @@ const Control no_probe_host{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_probe_host

@@ -14,7 +14,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_runtime_annotations {
 namespace {
 
 constexpr std::string_view kId = "no-runtime-annotations";
@@ -75,7 +75,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_runtime_annotations{
+const Control control{
     .id = kId,
     .title = "No annotations that runtimes act on",
     .why =
@@ -87,4 +87,4 @@ const Control no_runtime_annotations{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_runtime_annotations

@@ -12,7 +12,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_secret_in_env {
 namespace {
 
 constexpr std::string_view kId = "no-secret-in-env";
@@ -62,7 +62,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_secret_in_env{
+const Control control{
     .id = kId,
     .title = "No Secret in the environment",
     .why =
@@ -75,4 +75,4 @@ const Control no_secret_in_env{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_secret_in_env

@@ -21,7 +21,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_service_account_token {
 namespace {
 
 constexpr std::string_view kId = "no-service-account-token";
@@ -118,7 +118,7 @@ std::string twin(const Settings& settings) {
 
 }  // namespace
 
-const Control no_service_account_token{
+const Control control{
     .id = kId,
     .title = "No token for the API server",
     .why =
@@ -134,4 +134,4 @@ const Control no_service_account_token{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_service_account_token

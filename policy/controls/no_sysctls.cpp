@@ -11,7 +11,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_sysctls {
 namespace {
 
 constexpr std::string_view kId = "no-sysctls";
@@ -33,7 +33,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_sysctls{
+const Control control{
     .id = kId,
     .title = "No sysctls",
     .why =
@@ -45,4 +45,4 @@ const Control no_sysctls{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_sysctls

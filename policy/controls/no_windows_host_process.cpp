@@ -11,7 +11,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::no_windows_host_process {
 namespace {
 
 constexpr std::string_view kId = "no-windows-host-process";
@@ -40,7 +40,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control no_windows_host_process{
+const Control control{
     .id = kId,
     .title = "No Windows HostProcess containers",
     .why = "A HostProcess container is an unconfined process of the node.",
@@ -50,4 +50,4 @@ const Control no_windows_host_process{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::no_windows_host_process

@@ -18,7 +18,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::non_zero_ids {
 namespace {
 
 constexpr std::string_view kId = "non-zero-ids";
@@ -65,7 +65,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control non_zero_ids{
+const Control control{
     .id = kId,
     .title = "User and group IDs are set and are not 0",
     .why =
@@ -79,4 +79,4 @@ const Control non_zero_ids{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::non_zero_ids

@@ -11,7 +11,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::not_privileged {
 namespace {
 
 constexpr std::string_view kId = "not-privileged";
@@ -35,7 +35,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control not_privileged{
+const Control control{
     .id = kId,
     .title = "No privileged containers",
     .why =
@@ -47,4 +47,4 @@ const Control not_privileged{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::not_privileged

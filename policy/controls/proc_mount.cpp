@@ -11,7 +11,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::proc_mount {
 namespace {
 
 constexpr std::string_view kId = "proc-mount";
@@ -39,7 +39,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control proc_mount{
+const Control control{
     .id = kId,
     .title = "The default /proc mount",
     .why = "An unmasked /proc shows kernel memory and settings and makes /proc/sys writable.",
@@ -49,4 +49,4 @@ const Control proc_mount{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::proc_mount

@@ -14,7 +14,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::read_only_root_filesystem {
 namespace {
 
 constexpr std::string_view kId = "read-only-root-filesystem";
@@ -55,7 +55,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control read_only_root_filesystem{
+const Control control{
     .id = kId,
     .title = "The root file system is read-only",
     .why =
@@ -69,4 +69,4 @@ const Control read_only_root_filesystem{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::read_only_root_filesystem

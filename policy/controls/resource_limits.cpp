@@ -23,7 +23,7 @@
 #include "quantity_field.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::resource_limits {
 namespace {
 
 constexpr std::string_view kId = "resource-limits";
@@ -96,7 +96,7 @@ std::string twin(const Settings& settings) {
 
 }  // namespace
 
-const Control resource_limits{
+const Control control{
     .id = kId,
     .title = "CPU, memory and disk limits",
     .why =
@@ -110,4 +110,4 @@ const Control resource_limits{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::resource_limits

@@ -15,7 +15,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::run_as_non_root {
 namespace {
 
 constexpr std::string_view kId = "run-as-non-root";
@@ -49,7 +49,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control run_as_non_root{
+const Control control{
     .id = kId,
     .title = "Containers must not run as root",
     .why =
@@ -61,4 +61,4 @@ const Control run_as_non_root{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::run_as_non_root

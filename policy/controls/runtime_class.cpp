@@ -13,7 +13,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::runtime_class {
 namespace {
 
 constexpr std::string_view kId = "runtime-class";
@@ -44,7 +44,7 @@ std::string twin(const Settings& settings) {
 
 }  // namespace
 
-const Control runtime_class{
+const Control control{
     .id = kId,
     .title = "An allowed container runtime",
     .why =
@@ -56,4 +56,4 @@ const Control runtime_class{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::runtime_class

@@ -21,7 +21,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::seccomp_profile {
 namespace {
 
 constexpr std::string_view kId = "seccomp-profile";
@@ -110,7 +110,7 @@ std::string twin(const Settings& settings) {
 
 }  // namespace
 
-const Control seccomp_profile{
+const Control control{
     .id = kId,
     .title = "A seccomp profile filters system calls",
     .why =
@@ -121,4 +121,4 @@ const Control seccomp_profile{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::seccomp_profile

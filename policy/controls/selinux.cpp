@@ -16,7 +16,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::selinux {
 namespace {
 
 constexpr std::string_view kId = "selinux";
@@ -70,7 +70,7 @@ std::string twin(const Settings& /*settings*/) {
 
 }  // namespace
 
-const Control selinux{
+const Control control{
     .id = kId,
     .title = "SELinux is not loosened",
     .why =
@@ -82,4 +82,4 @@ const Control selinux{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::selinux

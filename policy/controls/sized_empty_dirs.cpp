@@ -15,7 +15,7 @@
 #include "quantity_field.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::sized_empty_dirs {
 namespace {
 
 constexpr std::string_view kId = "sized-empty-dirs";
@@ -60,7 +60,7 @@ std::string twin(const Settings& settings) {
 
 }  // namespace
 
-const Control sized_empty_dirs{
+const Control control{
     .id = kId,
     .title = "Every emptyDir has a size",
     .why =
@@ -72,4 +72,4 @@ const Control sized_empty_dirs{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::sized_empty_dirs

@@ -11,7 +11,7 @@
 #include "controls.h"
 #include "report.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::user_namespace {
 namespace {
 
 constexpr std::string_view kId = "user-namespace";
@@ -39,7 +39,7 @@ std::string twin(const Settings& settings) {
 
 }  // namespace
 
-const Control user_namespace{
+const Control control{
     .id = kId,
     .title = "A user namespace of its own",
     .why =
@@ -53,4 +53,4 @@ const Control user_namespace{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::user_namespace

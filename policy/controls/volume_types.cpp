@@ -27,7 +27,7 @@
 #include "report.h"
 #include "volume_sources.h"
 
-namespace palisade::policy::table {
+namespace palisade::policy::table::volume_types {
 namespace {
 
 constexpr std::string_view kId = "volume-types";
@@ -145,7 +145,7 @@ std::string twin(const Settings& settings) {
 
 }  // namespace
 
-const Control volume_types{
+const Control control{
     .id = kId,
     .title = "Only harmless volume types",
     .why =
@@ -161,4 +161,4 @@ const Control volume_types{
     .cel = twin,
 };
 
-}  // namespace palisade::policy::table
+}  // namespace palisade::policy::table::volume_types

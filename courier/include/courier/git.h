@@ -12,6 +12,10 @@
 
 namespace palisade::courier {
 
+// GitRun::max_memory of one that reads what the agent wrote: below the container's limit, so that
+// the courier lives to report it.
+inline constexpr std::int64_t kMaxGitMemory = 384LL * 1024 * 1024;
+
 struct GitRun {
   std::vector<std::string> arguments;  // after `git` and the fixed -c options
   std::string input;                   // standard input

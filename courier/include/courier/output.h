@@ -12,6 +12,8 @@
 
 namespace palisade::courier {
 
+inline constexpr std::int64_t kMebi = 1024LL * 1024;
+
 struct OutputLimits {
   std::size_t files = 1000;
   std::size_t entries = 10'000;  // whatever they are
