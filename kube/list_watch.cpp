@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "status_error.h"
+
 namespace kube {
 
 namespace {

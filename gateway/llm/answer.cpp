@@ -1,6 +1,7 @@
 // Of a call: the answer's way back.
 #include <algorithm>
 
+#include "ascii.h"
 #include "call.h"
 #include "errors.h"
 
@@ -9,12 +10,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::size_t kLarge = 64 * 1024;
-constexpr std::size_t kRecorded = 16 * 1024;
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
 bool is_type(std::string_view value, std::string_view type) {
   value = value.substr(0, value.find(';'));
   while (value.ends_with(' '))

@@ -13,9 +13,6 @@ namespace {
 using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 
-// Smaller ones are read where they are: another thread costs more.
-constexpr std::size_t kLarge = 64 * 1024;
-
 Refusal overloaded() {
   return {503, "overloaded", "the gateway holds as many requests as it can; try again soon"};
 }

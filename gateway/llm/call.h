@@ -32,6 +32,11 @@
 
 namespace palisade::gateway::llm {
 
+// A larger body is read on another thread; for a smaller one that costs more.
+inline constexpr std::size_t kLarge = 64 * 1024;
+// Of what a reply says, where bodies are recorded.
+inline constexpr std::size_t kRecorded = 16 * 1024;
+
 // What bodies take in memory: bounded for all calls together, and for each workspace, so that one
 // which sends much at the same time is told to come again, and others go on. Thread-safe.
 class Memory {

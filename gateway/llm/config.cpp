@@ -15,7 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMostItems = 1024;
-constexpr std::size_t kMostText = 4096;
+constexpr std::size_t kMostString = 4096;
 constexpr std::size_t kMostAuthorities = 1 << 20;
 constexpr std::size_t kMostBytes = 1 << 30;
 
@@ -76,7 +76,7 @@ std::string text(const json& value, const std::string& field) {
   if (!value.is_string()) broken(field, "must be a string");
   const auto& string = value.get_ref<const std::string&>();
   if (string.empty()) broken(field, "must not be empty");
-  if (string.size() > kMostText) broken(field, "is longer than 4096 bytes");
+  if (string.size() > kMostString) broken(field, "is longer than 4096 bytes");
   if (std::ranges::any_of(string, [](char c) { return c < ' ' || c > '~'; }))
     broken(field, "must be printable ASCII");
   return string;

@@ -9,20 +9,16 @@
 
 #include <policy/json_text.h>
 
+#include "ascii.h"
+
 namespace palisade::gateway::llm {
 namespace {
 
-bool digit(char c) {
-  return c >= '0' && c <= '9';
-}
 bool upper(char c) {
   return c >= 'A' && c <= 'Z';
 }
 bool alnum(char c) {
   return digit(c) || upper(c) || (c >= 'a' && c <= 'z');
-}
-char lower(char c) {
-  return upper(c) ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
 enum class Alphabet : std::uint8_t { kAlnum, kWord, kUpper, kDotted, kBase64 };

@@ -5,14 +5,13 @@
 #include <cstddef>
 #include <optional>
 
+#include "ascii.h"
+
 namespace palisade::gateway::llm {
 namespace {
 
 constexpr std::size_t kLongestPath = 1024;
 
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
 bool blank(char c) {
   return c == ' ' || c == '\t' || c == '\r';
 }

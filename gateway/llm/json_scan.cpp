@@ -5,14 +5,13 @@
 
 #include <simdjson.h>
 
+#include "ascii.h"
+
 namespace palisade::gateway::llm {
 namespace {
 
 bool space(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-bool digit(char c) {
-  return c >= '0' && c <= '9';
 }
 int hex(char c) {
   if (digit(c)) return c - '0';

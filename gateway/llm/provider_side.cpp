@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ascii.h"
+
 namespace palisade::gateway::llm {
 namespace {
 
@@ -32,10 +34,6 @@ constexpr std::array<std::string_view, 4> kClientToolFamilies{"bash_", "text_edi
 template <std::size_t N>
 bool among(std::string_view text, const std::array<std::string_view, N>& all) {
   return std::ranges::find(all, text) != all.end();
-}
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
 std::string lowered(std::string text) {

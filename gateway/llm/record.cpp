@@ -14,10 +14,10 @@
 namespace palisade::gateway::llm {
 namespace {
 
-constexpr std::size_t kMostText = 600;
+constexpr std::size_t kMostNote = 600;
 constexpr std::size_t kMostBody = 16 * 1024;
 
-std::string_view name_of(Verdict verdict) {
+std::string_view verdict_name(Verdict verdict) {
   switch (verdict) {
     case Verdict::kAllowed:
       return "allowed";
@@ -38,7 +38,7 @@ class Line {
   }
   // What others chose: on one line, and not for ever.
   void foreign(std::string_view key, std::string_view value) {
-    text(key, one_line(value, kMostText));
+    text(key, one_line(value, kMostNote));
   }
   template <std::integral Number>
   void number(std::string_view key, Number value) {
@@ -105,7 +105,7 @@ std::string body_excerpt(std::string_view body, const Secrets& secrets) {
 
 Counted counted_of(const CallRecord& record) {
   return {"llm",
-          name_of(record.verdict),
+          verdict_name(record.verdict),
           record.code,
           record.upstream,
           record.duration.count(),
@@ -120,7 +120,7 @@ std::string record_line(const Caller& caller, const CallRecord& record) {
   line.text("namespace", caller.ns);
   line.text("workspace", caller.workspace);
   line.text("pod", caller.pod);
-  line.text("verdict", name_of(record.verdict));
+  line.text("verdict", verdict_name(record.verdict));
   line.text("code", record.code);
   line.number("status", record.status);
   line.number("durationMs", record.duration.count());
@@ -143,7 +143,7 @@ std::string record_line(const Caller& caller, const CallRecord& record) {
     std::vector<std::string> findings;
     findings.reserve(record.findings.size());
     for (const std::string& finding : record.findings)
-      findings.push_back(one_line(finding, kMostText));
+      findings.push_back(one_line(finding, kMostNote));
     line.texts("findings", findings);
   }
   if (record.request_body) line.text("requestBody", *record.request_body);

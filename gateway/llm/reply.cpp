@@ -12,7 +12,7 @@ namespace {
 using simdjson::dom::element;
 using simdjson::dom::object;
 
-constexpr std::int64_t kMostTokens = 1'000'000'000;
+constexpr std::int64_t kMostCounted = 1'000'000'000;
 constexpr std::size_t kMostParts = 1024;      // choices and tool calls
 constexpr std::size_t kKeptParser = 1 << 20;  // of a thread's, above it one is made anew
 
@@ -47,7 +47,7 @@ void each(const object& from, std::string_view name, Use use) {
 bool count(const object& from, std::string_view name, std::int64_t& into) {
   std::int64_t read = 0;
   if (from[name].get(read) != simdjson::SUCCESS || read < 0) return false;
-  into = std::min(read, kMostTokens);
+  into = std::min(read, kMostCounted);
   return true;
 }
 

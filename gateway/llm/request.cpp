@@ -10,7 +10,7 @@ namespace palisade::gateway::llm {
 namespace {
 
 constexpr std::size_t kMostModelName = 256;
-constexpr std::int64_t kMostTokens = 100'000'000;
+constexpr std::int64_t kMostAsked = 100'000'000;
 constexpr std::int64_t kMostChoices = 128;
 constexpr std::int64_t kUnsaidCompletion = 4096;  // set aside where no maximum is asked for
 constexpr std::size_t kListed = 50;               // models in a message
@@ -154,9 +154,9 @@ std::expected<LlmRequest, Refusal> read_request(Endpoint endpoint, std::string_v
     if (fault.empty()) fault = std::move(found);
   };
   also(reader.flag("stream", out.stream));
-  also(reader.number("max_tokens", 0, kMostTokens, out.max_tokens));
+  also(reader.number("max_tokens", 0, kMostAsked, out.max_tokens));
   if (endpoint == Endpoint::kChat)
-    also(reader.number("max_completion_tokens", 0, kMostTokens, out.max_tokens));
+    also(reader.number("max_completion_tokens", 0, kMostAsked, out.max_tokens));
   if (endpoint == Endpoint::kChat || endpoint == Endpoint::kCompletions)
     also(reader.number("n", 1, kMostChoices, out.choices));
   if (endpoint == Endpoint::kCompletions)

@@ -21,7 +21,7 @@ bool word(char c) {
   return letter(c) || (c >= '0' && c <= '9') || c == '_';
 }
 
-std::string shown(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   return "\"" + one_line(text, kShown) + "\"";
 }
 
@@ -227,18 +227,18 @@ struct Arguments {
   std::vector<std::string> texts;
   std::vector<std::string> paths;
 };
-Arguments arguments_of(const std::string& json) {
+Arguments arguments_of(const std::string& written) {
   Arguments out;
-  if (!check_json(json)) {
-    out.texts.push_back(json);
+  if (!check_json(written)) {
+    out.texts.push_back(written);
     return out;
   }
   std::string name;
   std::size_t at = 0;
-  while (const auto string = next_string(json, at)) {
+  while (const auto string = next_string(written, at)) {
     at = string->end;
-    std::string text = decoded(string->of(json));
-    if (is_name(json, *string)) {
+    std::string text = decoded(string->of(written));
+    if (is_name(written, *string)) {
       name = lower_case(text);
       continue;
     }
@@ -256,18 +256,18 @@ Arguments arguments_of(const std::string& json) {
 std::string shell_tool(std::string_view tool) {
   std::string name = lower_case(tool);
   for (const std::string_view shell : kShells) {
-    if (has_word(name, shell)) return "a call of the tool " + shown(tool);
+    if (has_word(name, shell)) return "a call of the tool " + in_quotes(tool);
   }
   for (const std::string_view runs : {"run_command", "execute_command", "exec", "run_shell",
                                       "run_terminal", "run_bash", "run_script"}) {
-    if (name.find(runs) != std::string_view::npos) return "a call of the tool " + shown(tool);
+    if (name.find(runs) != std::string_view::npos) return "a call of the tool " + in_quotes(tool);
   }
   return {};
 }
 
 std::string path_argument(const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
-    if (leads_outside(path)) return "the tool call's path " + shown(path);
+    if (leads_outside(path)) return "the tool call's path " + in_quotes(path);
   }
   return {};
 }
@@ -290,31 +290,31 @@ std::string shell_block(std::string_view text) {
     if (edit) continue;
     const std::string_view language = std::string_view(info).substr(0, info.find_first_of(" {:,"));
     if (std::ranges::find(kShells, language) != kShells.end())
-      return "a block of " + shown(language) + " commands";
+      return "a block of " + in_quotes(language) + " commands";
     // Agents take a prefix for the language: ```bash-session
     for (const std::string_view shell : {"bash", "shell", "powershell", "zsh", "batch", "cmd"}) {
-      if (info.starts_with(shell)) return "a block of " + shown(language) + " commands";
+      if (info.starts_with(shell)) return "a block of " + in_quotes(language) + " commands";
     }
     if (!info.empty() || i + 1 >= lines.size()) continue;
     const std::string_view first = trimmed(lines[i + 1]);
     if (first.starts_with("$ ") || first.starts_with("# apt") || first.starts_with("#!/bin/sh") ||
         first.starts_with("#!/bin/bash") || first.starts_with("#!/usr/bin/env bash") ||
         first.starts_with("#!/usr/bin/env sh"))
-      return "a block that begins with " + shown(first);
+      return "a block that begins with " + in_quotes(first);
   }
   return {};
 }
 
 std::string outside_path(std::string_view text) {
   for (const std::string& path : edited_paths(text)) {
-    if (leads_outside(path)) return "an edit of " + shown(path);
+    if (leads_outside(path)) return "an edit of " + in_quotes(path);
   }
   return {};
 }
 
 std::string git_option(std::string_view text) {
   for (const std::string& path : edited_paths(text)) {
-    if (is_in_git_directory(path)) return "an edit of " + shown(path);
+    if (is_in_git_directory(path)) return "an edit of " + in_quotes(path);
   }
   const bool attributes = text.find(".gitattributes") != std::string_view::npos ||
                           text.find("info/attributes") != std::string_view::npos;
@@ -329,7 +329,7 @@ std::string git_option(std::string_view text) {
         line.find(".git/config") != std::string::npos ||
         line.find(".git/info/attributes") != std::string::npos || has_alias(line) ||
         has_transport(line) || is_setting(line) || (attributes && has_driver_attribute(line));
-    if (found) return shown(trimmed(original));
+    if (found) return in_quotes(trimmed(original));
   }
   return {};
 }
@@ -386,7 +386,7 @@ std::vector<Finding> judge(const std::map<ReplyReader::Key, Said>& said, const R
     if (rules.git_options != Action::kOff) {
       for (const std::string& path : arguments.paths) {
         if (is_in_git_directory(path))
-          add("gitOptions", rules.git_options, "the tool call's path " + shown(path));
+          add("gitOptions", rules.git_options, "the tool call's path " + in_quotes(path));
       }
       add("gitOptions", rules.git_options, first_of(texts, git_option));
     }

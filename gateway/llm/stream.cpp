@@ -13,7 +13,6 @@ using std::chrono::steady_clock;
 
 constexpr std::size_t kMostEvent = 4 << 20;
 constexpr std::size_t kMostFlagged = 1 << 20;  // of what is said, where it is not held back
-constexpr std::size_t kRecorded = 16 * 1024;
 constexpr std::string_view kWaiting = ": waiting\n\n";
 
 Refusal client_gone() {

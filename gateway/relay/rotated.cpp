@@ -7,12 +7,12 @@ namespace palisade::gateway::relay {
 namespace {
 
 constexpr auto kInterval = std::chrono::seconds(2);
-constexpr std::size_t kMaxFile = 1024 * 1024;
+constexpr std::size_t kMaxText = 1024 * 1024;
 
 std::optional<std::string> read_small(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   std::string text;
-  text.resize(kMaxFile);
+  text.resize(kMaxText);
   if (!in) return std::nullopt;
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (in.bad() || !in.eof()) return std::nullopt;

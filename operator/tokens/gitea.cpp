@@ -14,18 +14,6 @@ namespace palisade::op::tokens {
 
 namespace {
 
-constexpr const char* kMinting = "minting a token";
-constexpr const char* kListingTokens = "listing tokens";
-constexpr const char* kRevoking = "revoking a token";
-constexpr const char* kOpening = "opening a pull request";
-constexpr const char* kListing = "listing pull requests";
-constexpr const char* kLooking = "looking up the repository";
-constexpr const char* kCounting = "counting the user's repositories";
-constexpr int kMostPages = 40;
-constexpr std::size_t kPage = 50;
-// They have no end of their own; it is as short as GitHub's.
-constexpr std::chrono::seconds kLife{3600};
-
 class Gitea final : public TokenProvider {
  public:
   Gitea(std::shared_ptr<kube::Transport> transport, const std::string& api, Repository repository,
@@ -136,6 +124,18 @@ class Gitea final : public TokenProvider {
   }
 
  private:
+  static constexpr const char* kMinting = "minting a token";
+  static constexpr const char* kListingTokens = "listing tokens";
+  static constexpr const char* kRevoking = "revoking a token";
+  static constexpr const char* kOpening = "opening a pull request";
+  static constexpr const char* kListing = "listing pull requests";
+  static constexpr const char* kLooking = "looking up the repository";
+  static constexpr const char* kCounting = "counting the user's repositories";
+  static constexpr int kMostPages = 40;
+  static constexpr std::size_t kPage = 50;
+  // They have no end of their own; it is as short as GitHub's.
+  static constexpr std::chrono::seconds kLife{3600};
+
   [[nodiscard]] std::string tokens() const {
     return "/users/" + segment(settings_.username) + "/tokens";
   }

@@ -14,14 +14,6 @@ namespace palisade::op::tokens {
 
 namespace {
 
-constexpr std::chrono::seconds kLife{3600};  // "Installation tokens expire one hour from creation"
-constexpr const char* kMinting = "minting a token";
-constexpr const char* kLookingUp = "looking up the App's installation";
-constexpr const char* kOpening = "opening a pull request";
-constexpr const char* kListing = "listing pull requests";
-constexpr const char* kInspecting = "telling a token's scopes";
-constexpr const char* kRevoking = "revoking a token";
-constexpr const char* kUsername = "x-access-token";
 // Every App has it.
 constexpr const char* kMetadata = "metadata";
 
@@ -30,7 +22,7 @@ bool equal_names(std::string_view a, std::string_view b) {
       a, b, [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
 }
 
-std::vector<std::string> listed(std::string_view text) {
+std::vector<std::string> scopes_of(std::string_view text) {
   std::vector<std::string> out;
   while (!text.empty() && out.size() < 40) {
     const auto comma = std::min(text.find(','), text.size());
@@ -123,7 +115,7 @@ class Github final : public TokenProvider {
     // Fine-grained tokens and those of Apps have permissions instead, which nobody tells.
     if (!classic) return out;
     out.told = true;
-    out.scopes = listed(kube::header(answer->headers, "X-OAuth-Scopes"));
+    out.scopes = scopes_of(kube::header(answer->headers, "X-OAuth-Scopes"));
     out.broad = !out.scopes.empty();
     std::string names;
     for (const std::string& scope : out.scopes)
@@ -153,6 +145,16 @@ class Github final : public TokenProvider {
   }
 
  private:
+  static constexpr const char* kMinting = "minting a token";
+  static constexpr const char* kLookingUp = "looking up the App's installation";
+  static constexpr const char* kOpening = "opening a pull request";
+  static constexpr const char* kListing = "listing pull requests";
+  static constexpr const char* kInspecting = "telling a token's scopes";
+  static constexpr const char* kRevoking = "revoking a token";
+  static constexpr const char* kUsername = "x-access-token";
+  // "Installation tokens expire one hour from creation"
+  static constexpr std::chrono::seconds kLife{3600};
+
   [[nodiscard]] std::string path() const {
     return "/repos/" + segment(repository_.owner()) + "/" + segment(repository_.name());
   }

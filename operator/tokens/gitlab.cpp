@@ -12,15 +12,6 @@ namespace palisade::op::tokens {
 
 namespace {
 
-constexpr const char* kMinting = "minting a project access token";
-constexpr const char* kListingTokens = "listing project access tokens";
-constexpr const char* kRevoking = "revoking a project access token";
-constexpr const char* kOpening = "opening a merge request";
-constexpr const char* kListing = "listing merge requests";
-constexpr const char* kInspecting = "telling a token's scopes";
-constexpr const char* kUsername = "oauth2";  // any will do
-constexpr int kMostPages = 20;
-constexpr std::size_t kPage = 100;
 // A token ends as its expires_at begins (UTC), so today's would be none and tomorrow's may last a
 // minute.
 constexpr std::chrono::hours kDaysAhead{48};
@@ -167,6 +158,16 @@ class Gitlab final : public TokenProvider {
   }
 
  private:
+  static constexpr const char* kMinting = "minting a project access token";
+  static constexpr const char* kListingTokens = "listing project access tokens";
+  static constexpr const char* kRevoking = "revoking a project access token";
+  static constexpr const char* kOpening = "opening a merge request";
+  static constexpr const char* kListing = "listing merge requests";
+  static constexpr const char* kInspecting = "telling a token's scopes";
+  static constexpr const char* kUsername = "oauth2";  // any will do
+  static constexpr int kMostPages = 20;
+  static constexpr std::size_t kPage = 100;
+
   [[nodiscard]] std::string project() const { return "/projects/" + segment(repository_.path); }
   [[nodiscard]] kube::Headers authorization() const { return {{"PRIVATE-TOKEN", settings_.token}}; }
 

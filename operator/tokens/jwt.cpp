@@ -14,7 +14,7 @@ namespace palisade::op::tokens {
 namespace {
 
 constexpr std::chrono::seconds kBackdated{60};
-constexpr std::chrono::seconds kLife{540};
+constexpr std::chrono::seconds kJwtLife{540};
 constexpr int kLeastBits = 2048;
 constexpr std::size_t kMaxKey = 16 * 1024;
 
@@ -48,7 +48,7 @@ std::expected<std::string, std::string> sign_app_jwt(const std::string& app_id,
     return std::chrono::duration_cast<std::chrono::seconds>(at.time_since_epoch()).count();
   };
   const nlohmann::json claims{
-      {"iat", seconds(now - kBackdated)}, {"exp", seconds(now + kLife)}, {"iss", app_id}};
+      {"iat", seconds(now - kBackdated)}, {"exp", seconds(now + kJwtLife)}, {"iss", app_id}};
   const std::string text =
       base64_url(R"({"alg":"RS256","typ":"JWT"})") + "." + base64_url(claims.dump());
   const DigestPtr digest(EVP_MD_CTX_new());

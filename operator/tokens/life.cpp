@@ -21,8 +21,8 @@ constexpr std::size_t kMaxState = 64 * 1024;
 constexpr std::size_t kMaxName = 200;
 constexpr seconds kFirstPause{5};
 constexpr seconds kLongestPause{300};
-constexpr const char* kToken = "token";
-constexpr const char* kUsername = "username";
+constexpr const char* kTokenKey = "token";
+constexpr const char* kUsernameKey = "username";
 
 std::string retired_key(const Kept& kept) {
   return "retired-" + kept.record.name;
@@ -90,7 +90,7 @@ State read_state(const Json& secret) {
   const auto at = parse_time(text_of(intent, "at"));
   if (is_name(name) && at) out.intent = Intent{name, *at, text_of(intent, "by")};
   out.current = read_kept(member_of(json, "current"));
-  if (out.current) out.current->record.value = value_at(secret, kToken);
+  if (out.current) out.current->record.value = value_at(secret, kTokenKey);
   const Json& retired = member_of(json, "retired");
   if (!retired.is_array()) return out;
   for (const Json& entry : retired) {
@@ -113,11 +113,11 @@ Json state_patch(const State& before, const State& after, const std::string& use
     data[retired_key(kept)] = nullptr;
   if (after.current) {
     state["current"] = to_json(*after.current);
-    data[kToken] = kube::encode_base64(after.current->record.value);
-    data[kUsername] = kube::encode_base64(username);
+    data[kTokenKey] = kube::encode_base64(after.current->record.value);
+    data[kUsernameKey] = kube::encode_base64(username);
   } else {
-    data[kToken] = nullptr;
-    data[kUsername] = nullptr;
+    data[kTokenKey] = nullptr;
+    data[kUsernameKey] = nullptr;
   }
   for (const Kept& kept : after.retired) {
     state["retired"].push_back(to_json(kept));

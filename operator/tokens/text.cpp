@@ -18,13 +18,13 @@ constexpr std::time_t kLatestSecond = 7'258'118'400;  // 2200-01-01
 
 std::optional<Time> from_utc(std::tm parts) {
   const std::tm asked = parts;
-  const std::time_t seconds = timegm(&parts);
+  const std::time_t time = timegm(&parts);
   // timegm() turns the 31st of February into the 3rd of March.
   if (parts.tm_mday != asked.tm_mday || parts.tm_mon != asked.tm_mon ||
       parts.tm_hour != asked.tm_hour || parts.tm_min != asked.tm_min)
     return std::nullopt;
   // The clock counts nanoseconds: the year 9999 is none of its times.
-  return std::chrono::system_clock::from_time_t(std::clamp<std::time_t>(seconds, 0, kLatestSecond));
+  return std::chrono::system_clock::from_time_t(std::clamp<std::time_t>(time, 0, kLatestSecond));
 }
 
 }  // namespace
