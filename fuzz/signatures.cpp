@@ -1,8 +1,9 @@
-// What registries and their signers send: manifests, payloads, challenges; and what administrators
-// give: keys, Docker's configuration. Each is read or refused, and what was not signed by the key
-// is never taken for signed.
+// What registries and their signers send: manifests, payloads, bundles, challenges; and what
+// administrators give: keys, Docker's configuration. Each is read or refused, and what was not
+// signed by the key is never taken for signed.
 #include "fuzz/check.h"
 #include "signatures/authentication.h"
+#include "signatures/bundle.h"
 #include "signatures/cosign.h"
 #include "signatures/keys.h"
 
@@ -43,6 +44,29 @@ void payload(std::string_view text) {
               "what the key did not sign is not signed");
 }
 
+void bundle(std::string_view text) {
+  std::vector<kube::KeyPtr> keys;
+  keys.push_back(std::move(*read_public_key(kKey)));
+  const StoredSignature stored{"sha256:" + sha256_of(text), text.size(), {}};
+  const std::string why = bundle_problem(stored, text, "sha256:" + std::string(64, 'a'), keys);
+  fuzz::check(why.starts_with("it "), "what the key did not sign is not signed", why);
+}
+
+void referrers(std::string_view text) {
+  const auto read = read_referrers(text);
+  if (!read) return fuzz::check_shown(read.error(), kMaxError);
+  fuzz::check(read->size() <= kMaxSignatures, "few bundles are looked at");
+  for (const std::string& digest : *read)
+    fuzz::check(policy::is_sha256_digest(digest), "a digest is one");
+}
+
+void bundle_place(std::string_view text) {
+  const auto read = read_bundle_place(text);
+  if (!read) return fuzz::check_shown(read.error(), kMaxError);
+  fuzz::check(read->digest.empty() || policy::is_sha256_digest(read->digest), "a digest is one");
+  fuzz::check(read->size <= kMaxBundleBytes, "a bundle is small");
+}
+
 void challenge(std::string_view text) {
   const auto read = read_challenge(text);
   fuzz::check(!read || !read->is_bearer || !read->realm.empty(), "tokens are somewhere");
@@ -76,6 +100,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 'p':
       payload(text);
+      break;
+    case 'b':
+      bundle(text);
+      break;
+    case 'r':
+      referrers(text);
+      break;
+    case 'l':
+      bundle_place(text);
       break;
     case 'c':
       challenge(text);

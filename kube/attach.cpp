@@ -14,6 +14,7 @@
 
 #include <kube/attach.h>
 #include <kube/client.h>
+#include <kube/percent.h>
 
 #include "beast_io.h"
 #include "host_lookup.h"

@@ -2,6 +2,7 @@
 #include <random>
 
 #include <kube/client.h>
+#include <kube/percent.h>
 
 #include "identity.h"
 #include "status_error.h"

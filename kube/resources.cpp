@@ -1,6 +1,5 @@
 #include <kube/client.h>
-
-#include "url.h"
+#include <kube/percent.h>
 
 namespace kube {
 

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 
+#include <kube/percent.h>
 #include <kube/transport.h>
 
 #include "url.h"

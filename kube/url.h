@@ -46,9 +46,6 @@ inline constexpr const char* kUserAgent = "palisade-kube/" PALISADE_VERSION;
 // GET, HEAD, PUT, DELETE: sending it twice does no more than once.
 [[nodiscard]] bool may_repeat(std::string_view method);
 
-// For a query's value or one segment of a path: RFC 3986's unreserved characters stay as they are.
-[[nodiscard]] std::string percent_encoded(std::string_view text);
-
 // METHOD and path, for messages: a query may be long.
 [[nodiscard]] std::string brief(const Request& request);
 

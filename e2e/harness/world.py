@@ -150,9 +150,13 @@ def install_palisade(annotations: dict[str, str] | None = None, **more: Any) -> 
                 ]
             },
         },
-        "webhook": {"replicas": 1},
-        # Where the operator mints tokens.
-        "networkPolicy": {"gitHosts": [{"to": [{"ipBlock": {"cidr": f"{settings.GIT_IP}/32"}}], "ports": [{"protocol": "TCP", "port": settings.GIT_PORT}]}]},
+        "webhook": {"replicas": 1, "registries": {"ca": CA.read_text()}},
+        "networkPolicy": {
+            # Where the operator mints tokens.
+            "gitHosts": [{"to": [{"ipBlock": {"cidr": f"{settings.GIT_IP}/32"}}], "ports": [{"protocol": "TCP", "port": settings.GIT_PORT}]}],
+            # Where the webhook looks for signatures: Gitea is a registry too. At all ports, at most of which nobody listens.
+            "registries": [{"to": [{"ipBlock": {"cidr": f"{settings.GIT_IP}/32"}}]}],
+        },
         "logLevel": "info",
         "gitCA": CA.read_text(),
         **more,

@@ -70,16 +70,31 @@ std::string public_key_problem(std::string_view pem) {
   return key ? std::string() : key.error();
 }
 
+bool is_ed25519(const EVP_PKEY* key) {
+  return EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519;
+}
+
 bool has_signed(EVP_PKEY* key, std::string_view bytes, std::string_view signature) {
-  const DigestPtr context(EVP_MD_CTX_new());
-  const EVP_MD* const digest =
-      EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? nullptr : EVP_sha256();
-  const bool good = context &&
-                    EVP_DigestVerifyInit(context.get(), nullptr, digest, nullptr, key) == 1 &&
-                    EVP_DigestVerify(context.get(), bytes_of(signature), signature.size(),
-                                     bytes_of(bytes), bytes.size()) == 1;
-  ERR_clear_error();
-  return good;
+  const auto over = [&](const EVP_MD* digest) {
+    const DigestPtr context(EVP_MD_CTX_new());
+    const bool good = context &&
+                      EVP_DigestVerifyInit(context.get(), nullptr, digest, nullptr, key) == 1 &&
+                      EVP_DigestVerify(context.get(), bytes_of(signature), signature.size(),
+                                       bytes_of(bytes), bytes.size()) == 1;
+    ERR_clear_error();
+    return good;
+  };
+  switch (EVP_PKEY_get_base_id(key)) {
+    case EVP_PKEY_ED25519:
+      return over(nullptr);
+    case EVP_PKEY_EC: {
+      const int bits = EVP_PKEY_get_bits(key);
+      return over(EVP_sha256()) || (bits == 384 && over(EVP_sha384())) ||
+             (bits == 521 && over(EVP_sha512()));
+    }
+    default:
+      return over(EVP_sha256());
+  }
 }
 
 std::string sha256_of(std::string_view bytes) {

@@ -7,6 +7,7 @@
 #include <kube/files.h>
 #include <kube/percent.h>
 
+#include "signatures/bundle.h"
 #include "signatures/cosign.h"
 #include "signatures/json.h"
 
@@ -20,6 +21,7 @@ using Json = nlohmann::json;
 constexpr const char* kManifests =
     "application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.v2+json";
+constexpr const char* kIndexes = "application/vnd.oci.image.index.v1+json";
 constexpr int kMaxRedirects = 3;
 constexpr std::size_t kMaxToken = 32 * 1024;
 
@@ -195,11 +197,29 @@ RegistryReader::Answer RegistryReader::follow(kube::Response answer) {
   return answer;
 }
 
-std::expected<std::optional<std::string>, std::string> RegistryReader::manifest(
-    std::string_view tag) {
-  auto answer = get("/v2/" + path_of(image_) + "/manifests/" + std::string(tag), kManifests);
+RegistryReader::Found RegistryReader::manifest(std::string_view reference) {
+  return document("/v2/" + path_of(image_) + "/manifests/" + std::string(reference), kManifests,
+                  [](int status) { return status == 404; });
+}
+
+RegistryReader::Found RegistryReader::referrers(std::string_view digest) {
+  // What registries from before this API answer.
+  const auto unknown = [](int status) {
+    return status == 404 || status == 400 || status == 405 || status == 406 || status == 501;
+  };
+  auto found = document("/v2/" + path_of(image_) + "/referrers/" + std::string(digest) +
+                            "?artifactType=" + kube::percent_encoded(kBundleType),
+                        kIndexes, unknown);
+  if (!found || *found) return found;
+  return document("/v2/" + path_of(image_) + "/manifests/" + referrers_tag(digest), kIndexes,
+                  [](int status) { return status == 404; });
+}
+
+RegistryReader::Found RegistryReader::document(const std::string& target, const std::string& accept,
+                                               bool (*absent)(int status)) {
+  auto answer = get(target, accept);
   if (!answer) return std::unexpected(answer.error());
-  if (answer->status == 404) return std::nullopt;
+  if (absent(answer->status)) return std::nullopt;
   if (answer->status != 200) {
     return std::unexpected(authority_ + " answers " + std::to_string(answer->status) +
                            " when asked for the signatures of " + path_of(image_));

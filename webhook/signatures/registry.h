@@ -39,16 +39,24 @@ class RegistryReader {
   RegistryReader(const RegistryOptions& options, const policy::ImageName& image,
                  std::chrono::steady_clock::time_point deadline);
 
-  // nullopt: there is no such tag, or no such repository.
+  // By tag or digest; nullopt: there is none, or no such repository.
   [[nodiscard]] std::expected<std::optional<std::string>, std::string> manifest(
-      std::string_view tag);
+      std::string_view reference);
+  // The list of what refers to an image with a bundle, as the registry keeps it or, where it keeps
+  // none, as clients do, under a tag of it; nullopt: there is no list.
+  [[nodiscard]] std::expected<std::optional<std::string>, std::string> referrers(
+      std::string_view digest);
   [[nodiscard]] std::expected<std::string, std::string> blob(std::string_view digest);
 
  private:
   using Text = std::expected<std::string, std::string>;
   using Answer = std::expected<kube::Response, std::string>;
 
+  using Found = std::expected<std::optional<std::string>, std::string>;
+
   Answer get(const std::string& target, const std::string& accept);
+  // nullopt where `absent` says so of the status.
+  Found document(const std::string& target, const std::string& accept, bool (*absent)(int status));
   Answer send(const std::string& authority, const std::string& target, kube::Headers headers);
   // Reads the challenge of a 401 and finds what answers it.
   std::expected<void, std::string> authorize(const kube::Response& refusal);

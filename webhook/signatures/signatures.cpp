@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -10,6 +11,7 @@
 
 #include <webhook/signatures.h>
 
+#include "signatures/bundle.h"
 #include "signatures/cosign.h"
 #include "signatures/keys.h"
 #include "signatures/registry.h"
@@ -70,6 +72,55 @@ std::string fix(const policy::ImageName& image) {
          image.digest;
 }
 
+// Where signatures may be: "" where one of them is good, else what is wrong; nullopt where there is
+// nothing. An error says why it cannot be told.
+using Found = std::expected<std::optional<std::string>, std::string>;
+
+Found tagged(RegistryReader& registry, const std::string& digest,
+             const std::vector<kube::KeyPtr>& keys) {
+  const std::string tag = signature_tag(digest);
+  const auto manifest = registry.manifest(tag);
+  if (!manifest) return std::unexpected(manifest.error());
+  if (!*manifest) return std::nullopt;
+  const auto stored = read_signatures(**manifest);
+  if (!stored) return "the manifest " + tag + " is none of cosign's, " + stored.error();
+  std::string why = "there is none under " + tag;
+  for (const StoredSignature& signature : *stored) {
+    const auto payload = registry.blob(signature.digest);
+    if (!payload) return std::unexpected(payload.error());
+    why = signature_problem(signature, *payload, digest, keys);
+    if (why.empty()) break;
+  }
+  return why;
+}
+
+Found bundled(RegistryReader& registry, const std::string& digest,
+              const std::vector<kube::KeyPtr>& keys) {
+  const auto list = registry.referrers(digest);
+  if (!list) return std::unexpected(list.error());
+  if (!*list) return std::nullopt;
+  const auto manifests = read_referrers(**list);
+  if (!manifests) return "the list of what refers to the image is none: " + manifests.error();
+  std::optional<std::string> why;
+  for (const std::string& place : *manifests) {
+    const auto manifest = registry.manifest(place);
+    if (!manifest) return std::unexpected(manifest.error());
+    const auto stored = *manifest ? read_bundle_place(**manifest)
+                                  : std::unexpected<std::string>("its manifest is not there");
+    if (!stored) {
+      why = "of the bundle that refers to it, " + stored.error();
+      continue;
+    }
+    if (stored->digest.empty()) continue;
+    const auto bundle = registry.blob(stored->digest);
+    if (!bundle) return std::unexpected(bundle.error());
+    const std::string problem = bundle_problem(*stored, *bundle, digest, keys);
+    if (problem.empty()) return problem;
+    why = "of the bundle that refers to it, " + problem;
+  }
+  return why;
+}
+
 Signatures::Answer verify(const RegistryOptions& options, const policy::ImageName& image,
                           const policy::SignatureRule& rule, Clock::time_point deadline) {
   std::vector<kube::KeyPtr> keys;
@@ -82,21 +133,22 @@ Signatures::Answer verify(const RegistryOptions& options, const policy::ImageNam
     keys.push_back(std::move(*read));
   }
   RegistryReader registry(options, image, deadline);
-  const std::string tag = signature_tag(image.digest);
-  const auto manifest = registry.manifest(tag);
-  if (!manifest) return std::unexpected(manifest.error());
-  if (!*manifest) return "has no signature: " + image.registry + " has no tag " + tag + fix(image);
-  const auto stored = read_signatures(**manifest);
-  if (!stored) {
-    return "has no signature that can be read: the manifest " + tag + " is none of cosign's, " +
-           stored.error() + fix(image);
+  std::string why;
+  for (const auto& look : {tagged, bundled}) {
+    const Found found = look(registry, image.digest, keys);
+    if (!found) return std::unexpected(found.error());
+    if (!*found) continue;
+    if ((*found)->empty()) return std::string();
+    why += (why.empty() ? "" : "; ") + **found;
   }
-  std::string why = "there is none under " + tag;
-  for (const StoredSignature& signature : *stored) {
-    const auto payload = registry.blob(signature.digest);
-    if (!payload) return std::unexpected(payload.error());
-    why = signature_problem(signature, *payload, image.digest, keys);
-    if (why.empty()) return std::string();
+  if (why.empty()) {
+    return "has no signature: " + image.registry + " has neither a tag " +
+           signature_tag(image.digest) + " nor a bundle that refers to it" + fix(image);
+  }
+  if (std::ranges::any_of(keys, [](const kube::KeyPtr& key) { return is_ed25519(key.get()); })) {
+    why +=
+        "; with an Ed25519 key newer cosign makes Ed25519ph, which cannot be verified here: sign "
+        "with an ECDSA key";
   }
   return "has no signature by " + names_of(rule) + ": " + why + fix(image);
 }

@@ -41,10 +41,12 @@ class Signer {
       return PEM_write_bio_PKCS8PrivateKey(bio, key_.get(), nullptr, nullptr, 0, nullptr, nullptr);
     });
   }
-  [[nodiscard]] std::string sign(const std::string& bytes) const {
+  // `over`: another hash than cosign's usual one.
+  [[nodiscard]] std::string sign(const std::string& bytes, const EVP_MD* over = nullptr) const {
     const kube::OpenSslPtr<EVP_MD_CTX, EVP_MD_CTX_free> context(EVP_MD_CTX_new());
-    const EVP_MD* const digest =
-        EVP_PKEY_get_base_id(key_.get()) == EVP_PKEY_ED25519 ? nullptr : EVP_sha256();
+    const EVP_MD* const digest = is_ed25519(key_.get()) ? nullptr
+                                 : over != nullptr      ? over
+                                                        : EVP_sha256();
     const auto* const data = reinterpret_cast<const unsigned char*>(bytes.data());
     std::size_t size = 0;
     test_pki::detail::must(
