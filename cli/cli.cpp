@@ -80,10 +80,10 @@ int run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
   // In the order of the help.
   std::vector<Command> commands;
   for (const auto add :
-       {add_create,      add_list,     add_status, add_attach,     add_logs,   add_diff,
-        add_approve,     add_suspend,  add_resume, add_delete,     add_check,  add_explain,
-        add_test,        add_scan,     add_doctor, add_audit,      add_report, add_ui,
-        add_permissions, add_controls, add_render, add_completion, add_version})
+       {add_create,  add_list,        add_pools,    add_status, add_attach,     add_logs,
+        add_diff,    add_approve,     add_suspend,  add_resume, add_delete,     add_check,
+        add_explain, add_test,        add_scan,     add_doctor, add_audit,      add_report,
+        add_ui,      add_permissions, add_controls, add_render, add_completion, add_version})
     commands.push_back(add(app));
 
   // What the scripts of `palisade completion` ask: not for people, so not in the help.

@@ -31,6 +31,7 @@ struct Command {
 [[nodiscard]] Command add_resume(CLI::App& parent);
 [[nodiscard]] Command add_delete(CLI::App& parent);
 [[nodiscard]] Command add_list(CLI::App& parent);
+[[nodiscard]] Command add_pools(CLI::App& parent);
 [[nodiscard]] Command add_status(CLI::App& parent);
 [[nodiscard]] Command add_check(CLI::App& parent);
 [[nodiscard]] Command add_explain(CLI::App& parent);

@@ -1,5 +1,5 @@
-// AgentWorkspaces for people: a table of them, and one with what belongs to it. Pure: objects and
-// the time come in, text goes out, safe for a terminal.
+// AgentWorkspaces and their pools for people: tables of them, and one workspace with what belongs
+// to it. Pure: objects and the time come in, text goes out, safe for a terminal.
 #pragma once
 
 #include <chrono>
@@ -25,6 +25,10 @@ struct TableOptions {
 // Columns padded with spaces, the header first; no line ends in one. Sorted by namespace and name.
 [[nodiscard]] std::string workspace_table(std::vector<nlohmann::json> workspaces,
                                           const TableOptions& options, WallClock::time_point now);
+
+// The same of AgentWorkspacePools.
+[[nodiscard]] std::string pool_table(std::vector<nlohmann::json> pools, const TableOptions& options,
+                                     WallClock::time_point now);
 
 // One object that the session should have.
 struct Part {

@@ -1,5 +1,5 @@
-// `palisade list` and `palisade status`: AgentWorkspaces of a cluster, and one with what belongs to
-// it.
+// `palisade list`, `palisade pools` and `palisade status`: AgentWorkspaces of a cluster, the pools
+// that they take pods from, and one with what belongs to it.
 #include <algorithm>
 #include <memory>
 #include <ostream>
@@ -31,6 +31,17 @@ Examples:
 
 Exit status: 0, or 2 where the cluster cannot be read.)";
 
+constexpr const char* kPoolsFooter = R"(
+WAITING counts the pods that a workspace can take at once, COMING those that still come up. READY is
+the condition's reason; -o wide says why in full, and how many pods are of what the template was.
+
+Examples:
+  palisade pools                         # the context's namespace
+  palisade pools -A -o wide
+  palisade pools -n team-a -o json | jq -r '.[] | select(.status.readyReplicas == 0).metadata.name'
+
+Exit status: 0, or 2 where the cluster cannot be read.)";
+
 constexpr const char* kStatusFooter = R"(
 Shows the conditions of the workspace, the objects that belong to it, each container of its pod and
 the last events, and what to do next where it is not ready.
@@ -49,9 +60,20 @@ struct Options {
   std::string format = "table";
 };
 
-int run_list(const Options& options, const Streams& streams) {
+const kube::Resource kPools{"palisade.dev", "v1alpha1", "agentworkspacepools", "AgentWorkspacePool",
+                            true};
+
+// What a command lists.
+struct Listing {
+  const char* command;
+  const kube::Resource& kind;
+  std::string (*table)(std::vector<Json> objects, const TableOptions& options,
+                       WallClock::time_point now);
+};
+
+int run_list(const Listing& listing, const Options& options, const Streams& streams) {
   const auto fail = [&](const std::string& why) {
-    streams.err << "palisade list: " << why << '\n';
+    streams.err << "palisade " << listing.command << ": " << why << '\n';
     return kUnreadable;
   };
   const auto live = Live::connect(options.cluster);
@@ -60,7 +82,7 @@ int run_list(const Options& options, const Streams& streams) {
   Progress progress(streams.err);
   std::vector<Json> found;
   const auto read = live->each(
-      kinds::kAgentWorkspaces, ns, options.scope.selector, progress, [&] { found.clear(); },
+      listing.kind, ns, options.scope.selector, progress, [&] { found.clear(); },
       [&](const Json& object) { found.push_back(without_managed_fields(object)); });
   if (!read) return fail(read.error());
   if (options.format == "json" || options.format == "yaml") {
@@ -74,15 +96,16 @@ int run_list(const Options& options, const Streams& streams) {
     return kCompliant;
   }
   if (found.empty()) {
-    streams.err << (ns.empty() ? "There is no AgentWorkspace in this cluster."
-                               : "There is no AgentWorkspace in namespace " + printable(ns) +
-                                     "; -A lists those of all namespaces.")
+    streams.err << "There is no " << listing.kind.kind
+                << (ns.empty()
+                        ? " in this cluster."
+                        : " in namespace " + printable(ns) + "; -A lists those of all namespaces.")
                 << '\n';
     return kCompliant;
   }
-  streams.out << workspace_table(std::move(found),
-                                 {.namespaces = ns.empty(), .wide = options.format == "wide"},
-                                 WallClock::now());
+  streams.out << listing.table(std::move(found),
+                               {.namespaces = ns.empty(), .wide = options.format == "wide"},
+                               WallClock::now());
   return kCompliant;
 }
 
@@ -153,16 +176,33 @@ int run_status(const Options& options, const Streams& streams) {
 
 }  // namespace
 
-Command add_list(CLI::App& parent) {
+namespace {
+
+Command add_listing(CLI::App& parent, const Listing& listing, const char* help,
+                    const char* footer) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = parent.add_subcommand("list", "List AgentWorkspaces and where they are");
-  app->footer(kListFooter);
+  CLI::App* app = parent.add_subcommand(listing.command, help);
+  app->footer(footer);
   app->add_option("-o,--output", options->format, "table, wide, name, json or yaml")
       ->check(CLI::IsMember({"table", "wide", "name", "json", "yaml"}))
       ->type_name("FORMAT");
   add_scope_options(*app, options->scope);
   add_cluster_options(*app, options->cluster);
-  return {app, [options](const Streams& streams) { return run_list(*options, streams); }};
+  return {app, [options, listing](const Streams& streams) {
+            return run_list(listing, *options, streams);
+          }};
+}
+
+}  // namespace
+
+Command add_list(CLI::App& parent) {
+  return add_listing(parent, {"list", kinds::kAgentWorkspaces, workspace_table},
+                     "List AgentWorkspaces and where they are", kListFooter);
+}
+
+Command add_pools(CLI::App& parent) {
+  return add_listing(parent, {"pools", kPools, pool_table},
+                     "List AgentWorkspacePools and how many pods wait there", kPoolsFooter);
 }
 
 Command add_status(CLI::App& parent) {

@@ -49,6 +49,10 @@ std::string cut(std::string value) {
   return value.substr(0, end) + "…";
 }
 
+std::pair<std::string, std::string> place_of(const json& object) {
+  return {text_at(object, {"metadata", "namespace"}), text_at(object, {"metadata", "name"})};
+}
+
 // The container's state in a few words.
 std::string state_text(const json& status, bool wide, WallClock::time_point now) {
   const json& state = json_at(status, {"state"});
@@ -179,16 +183,14 @@ std::string age_text(std::optional<WallClock::time_point> then, WallClock::time_
 
 std::string workspace_table(std::vector<json> workspaces, const TableOptions& options,
                             WallClock::time_point now) {
-  std::ranges::sort(workspaces, {}, [](const json& w) {
-    return std::pair(text_at(w, {"metadata", "namespace"}), text_at(w, {"metadata", "name"}));
-  });
+  std::ranges::sort(workspaces, {}, place_of);
   std::vector<std::vector<std::string>> rows;
   std::vector<Column> columns;
   if (options.namespaces) columns.push_back({"NAMESPACE"});
   for (const char* name : {"NAME", "PHASE", "READY", "BRANCH", "COMMITS", "REFUSALS", "AGE"})
     columns.push_back({name});
   if (options.wide) {
-    for (const char* name : {"MODEL", "REPOSITORY", "EXPIRES IN"})
+    for (const char* name : {"MODEL", "POOL", "REPOSITORY", "EXPIRES IN"})
       columns.push_back({name});
   }
   for (const json& w : workspaces) {
@@ -205,6 +207,7 @@ std::string workspace_table(std::vector<json> workspaces, const TableOptions& op
         age_text(kube::parse_rfc3339(text_at(w, {"metadata", "creationTimestamp"})), now));
     if (options.wide) {
       row.push_back(or_dash(text_at(w, {"spec", "agent", "model"})));
+      row.push_back(or_dash(text_at(w, {"status", "warmPod", "pool"})));
       row.push_back(or_dash(text_at(w, {"spec", "repository", "url"})));
       const auto end = kube::parse_rfc3339(text_at(w, {"status", "expiresAt"}));
       const bool live = text_at(w, {"status", "phase"}) == "Running";
@@ -212,6 +215,50 @@ std::string workspace_table(std::vector<json> workspaces, const TableOptions& op
     }
     for (std::string& cell : row)
       cell = cut(std::move(cell));
+    rows.push_back(std::move(row));
+  }
+  return table(columns, rows, 3);
+}
+
+std::string pool_table(std::vector<json> pools, const TableOptions& options,
+                       WallClock::time_point now) {
+  std::ranges::sort(pools, {}, place_of);
+  std::vector<Column> columns;
+  if (options.namespaces) columns.push_back({"NAMESPACE"});
+  for (const char* name : {"NAME", "TEMPLATE", "WANTED", "WAITING", "COMING", "READY", "AGE"})
+    columns.push_back({name});
+  if (options.wide) {
+    for (const char* name : {"OUTDATED", "WHY"})
+      columns.push_back({name});
+  }
+  const auto count = [](const json& pool, const char* field) {
+    const json& value = json_at(pool, {"status", field});
+    return value.is_number_integer() ? value.get<std::int64_t>() : 0;
+  };
+  std::vector<std::vector<std::string>> rows;
+  for (const json& pool : pools) {
+    std::vector<std::string> row;
+    if (options.namespaces) row.push_back(text_at(pool, {"metadata", "namespace"}));
+    const json& ready = condition(pool, "Ready");
+    const bool seen = json_at(pool, {"status", "replicas"}).is_number_integer();
+    const std::int64_t current = count(pool, "updatedReplicas");
+    const auto told = [&](std::int64_t pods) {
+      return seen ? std::to_string(std::max<std::int64_t>(0, pods)) : "-";
+    };
+    row.push_back(text_at(pool, {"metadata", "name"}));
+    row.push_back(or_dash(text_at(pool, {"spec", "templateRef", "name"})));
+    row.push_back(or_dash(number(pool, {"spec", "replicas"})));
+    row.push_back(told(count(pool, "readyReplicas")));
+    row.push_back(told(current - count(pool, "readyReplicas")));
+    row.push_back(or_dash(text_at(ready, {"reason"})));
+    row.push_back(
+        age_text(kube::parse_rfc3339(text_at(pool, {"metadata", "creationTimestamp"})), now));
+    for (std::string& cell : row)
+      cell = cut(std::move(cell));
+    if (options.wide) {
+      row.push_back(told(count(pool, "replicas") - current));
+      row.push_back(or_dash(text_at(ready, {"message"})));
+    }
     rows.push_back(std::move(row));
   }
   return table(columns, rows, 3);
@@ -293,8 +340,7 @@ std::string workspace_tree(const WorkspaceView& view, WallClock::time_point now,
                                  (part.note.empty() ? "" : "  (" + printable(part.note) + ")"),
                              {}});
   }
-  Branch pod =
-      view.pod ? pod_branch(*view.pod, wide, now) : Branch{"Pod: there is none", {}};
+  Branch pod = view.pod ? pod_branch(*view.pod, wide, now) : Branch{"Pod: there is none", {}};
   // Where it comes from; the pod alone no longer says it.
   if (const std::string pool = text_at(w, {"status", "warmPod", "pool"}); view.pod && !pool.empty())
     pod.text += ", from pool " + pool;

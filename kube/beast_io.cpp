@@ -1,6 +1,8 @@
 #include "beast_io.h"
 
 #include <boost/asio/ssl/error.hpp>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/http/error.hpp>
 
 namespace kube {
 
@@ -36,24 +38,6 @@ Error socket_error(const boost::system::error_code& ec, std::string_view doing, 
           std::string(doing) + ": " + (late ? "no answer within the deadline" : ec.message()),
           {},
           {}};
-}
-
-Result<void> check_tunnel(const Proxy& proxy, unsigned status, std::size_t rest) {
-  const std::string who = "the proxy " + proxy.authority();
-  if (status == 407)
-    return transport_error(
-        kTransportReasonConnect,
-        who + (proxy.authorization.empty()
-                   ? " wants a user and a password: http://USER:PASSWORD@HOST:PORT"
-                   : " does not take the user and the password of its URL"));
-  if (status < 200 || status > 299)
-    return transport_error(kTransportReasonConnect,
-                           who + " answers " + std::to_string(status) +
-                               " to CONNECT: it must allow the API server's host and port, or "
-                               "NO_PROXY must name the host");
-  if (rest > 0)
-    return transport_error(kTransportReasonProtocol, who + " speaks before the server is asked");
-  return {};
 }
 
 }  // namespace kube

@@ -4,11 +4,9 @@
 #include <array>
 #include <cctype>
 #include <charconv>
-#include <span>
+#include <cstdlib>
 
 #include <arpa/inet.h>
-
-#include <kube/base64.h>
 
 namespace kube {
 
@@ -99,23 +97,36 @@ std::optional<std::string> percent_decoded(std::string_view text) {
 
 Result<Proxy> parse_proxy(std::string_view text) {
   const auto bad = [](const char* why) { return transport_error(kTransportReasonConnect, why); };
-  constexpr const char* kShape = "must be http://[USER:PASSWORD@]HOST[:PORT]";
-  std::string_view scheme = "http";
+  constexpr const char* kShape =
+      "must be http://[USER:PASSWORD@]HOST[:PORT], or the same with "
+      "https://, socks5:// or socks5h://";
+  std::string scheme = "http";
   if (const auto end = text.find("://"); end != std::string_view::npos) {
-    scheme = text.substr(0, end);
+    scheme = lower(text.substr(0, end));
     text.remove_prefix(end + 3);
   }
-  if (lower(scheme) != "http")
-    return bad(
-        "names no http:// proxy, and no other is supported: TLS goes through that one unopened");
-  const auto slash = text.find('/');
-  if (slash != std::string_view::npos && slash + 1 < text.size()) return bad(kShape);
-  text = text.substr(0, slash);
+  struct Scheme {
+    const char* name;
+    Proxy::Kind kind;
+    const char* port;
+  };
+  constexpr std::array<Scheme, 4> kSchemes{{{"http", Proxy::Kind::kHttp, "80"},
+                                            {"https", Proxy::Kind::kHttps, "443"},
+                                            {"socks5", Proxy::Kind::kSocks5, "1080"},
+                                            {"socks5h", Proxy::Kind::kSocks5, "1080"}}};
+  const auto* known =
+      std::ranges::find_if(kSchemes, [&](const Scheme& one) { return scheme == one.name; });
+  if (known == kSchemes.end()) return bad(kShape);
+  text = text.substr(0, text.find('/'));  // a path says nothing
   Proxy out;
+  out.kind = known->kind;
   if (const auto at = text.rfind('@'); at != std::string_view::npos) {
-    const auto user = percent_decoded(text.substr(0, at));
-    if (!user || user->find(':') == std::string::npos) return bad(kShape);
-    out.authorization = "Basic " + encode_base64(*user);
+    const std::string_view login = text.substr(0, at);
+    const auto colon = login.find(':');
+    auto user = percent_decoded(login.substr(0, colon));
+    auto password = percent_decoded(colon == std::string_view::npos ? "" : login.substr(colon + 1));
+    if (!user || !password) return bad(kShape);
+    out.login = Login{std::move(*user), std::move(*password)};
     text.remove_prefix(at + 1);
   }
   const auto url = parse_url("http://" + std::string(text));
@@ -123,8 +134,15 @@ Result<Proxy> parse_proxy(std::string_view text) {
       url && std::ranges::all_of(url->host, [](unsigned char c) { return c > ' ' && c < 0x7f; });
   if (!whole) return bad(kShape);
   out.host = url->host;
-  out.port = url->port;
+  // 80 is what parse_url() has where none is written.
+  const bool written = text.ends_with(":" + url->port) && text.size() > url->host.size();
+  out.port = written ? url->port : known->port;
   return out;
+}
+
+std::string environment_variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
 }
 
 bool bypasses_proxy(std::string_view list, const Url& server) {

@@ -32,22 +32,29 @@ std::unexpected<Error> tls_error(std::string what) {
   return transport_error(kTransportReasonTls, std::move(what));
 }
 
-Result<void> trust(SSL_CTX* context, const std::string& ca) {
-  if (ca.empty()) {
-    if (SSL_CTX_set_default_verify_paths(context) != 1)
-      return tls_error("the system's certificate authorities cannot be read");
-    return {};
-  }
+Result<void> trust_system(SSL_CTX* context) {
+  if (SSL_CTX_set_default_verify_paths(context) != 1)
+    return tls_error("the system's certificate authorities cannot be read");
+  return {};
+}
+
+Result<void> add_roots(X509_STORE* store, const std::string& ca) {
   const auto roots = parse_certificates(ca);
   if (roots.empty()) return tls_error("the certificate authority is not valid PEM");
-  StorePtr store(X509_STORE_new());
-  if (!store) return tls_error("no memory for a certificate store");
   for (const auto& root : roots) {
-    if (X509_STORE_add_cert(store.get(), root.get()) != 1)
+    if (X509_STORE_add_cert(store, root.get()) != 1)
       return tls_error("the certificate authority cannot be used");
   }
   // Any certificate of `ca` is an anchor, also one that another authority has signed.
-  X509_STORE_set_flags(store.get(), X509_V_FLAG_PARTIAL_CHAIN);
+  X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
+  return {};
+}
+
+Result<void> trust(SSL_CTX* context, const std::string& ca) {
+  if (ca.empty()) return trust_system(context);
+  StorePtr store(X509_STORE_new());
+  if (!store) return tls_error("no memory for a certificate store");
+  if (auto added = add_roots(store.get(), ca); !added) return added;
   SSL_CTX_set_cert_store(context, store.release());
   return {};
 }
@@ -127,6 +134,20 @@ Result<void> configure_client_tls(SSL_CTX* context, const TlsMaterial& material,
   SSL_CTX_set_verify(context, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
   if (material.certificate.empty()) return {};
   return identify(context, material);
+}
+
+Result<void> configure_proxy_tls(SSL_CTX* context, const std::string& ca, const std::string& name,
+                                 bool verify) {
+  SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  if (auto trusted = trust_system(context); !trusted) return trusted;
+  if (!ca.empty()) {
+    if (auto added = add_roots(SSL_CTX_get_cert_store(context), ca); !added) return added;
+  }
+  if (verify) {
+    if (auto expected = expect(context, name); !expected) return expected;
+  }
+  SSL_CTX_set_verify(context, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
+  return {};
 }
 
 void send_server_name(SSL* ssl, const std::string& name) {

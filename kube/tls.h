@@ -21,6 +21,11 @@ namespace kube {
 [[nodiscard]] Result<void> configure_client_tls(SSL_CTX* context, const TlsMaterial& material,
                                                 const std::string& name, bool verify);
 
+// The same for a proxy: it proves `name` by the system's authorities or by `ca` (PEM, maybe ""),
+// and is shown no certificate.
+[[nodiscard]] Result<void> configure_proxy_tls(SSL_CTX* context, const std::string& ca,
+                                               const std::string& name, bool verify);
+
 // Says in the handshake to come which server is meant; an IP literal is no name to say
 // (https://www.rfc-editor.org/rfc/rfc6066#section-3).
 void send_server_name(SSL* ssl, const std::string& name);

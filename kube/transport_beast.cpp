@@ -20,6 +20,7 @@
 #include "gzip.h"
 #include "host_lookup.h"
 #include "tls.h"
+#include "tunnel.h"
 #include "url.h"
 
 namespace kube {
@@ -48,13 +49,13 @@ struct Connection {
   asio::io_context io{1};
   std::shared_ptr<ssl::context> context;  // keeps what the stream was made from
   std::optional<beast::tcp_stream> plain;
-  std::optional<beast::ssl_stream<beast::tcp_stream>> secure;
+  std::optional<beast::ssl_stream<TunnelStream>> secure;
   beast::flat_buffer buffer{kMaxReadAhead};
   Clock::time_point idle_since;
   std::uint64_t call = 0;  // a late cancel of an earlier call must not end this one
   bool cancelled = false;  // of this call; touched by the thread that runs `io` only
 
-  beast::tcp_stream& lowest() { return secure ? beast::get_lowest_layer(*secure) : *plain; }
+  beast::tcp_stream& lowest() { return secure ? secure->next_layer().tcp() : *plain; }
 
   // An idle connection with anything to read has been closed by the server, or has an answer that
   // nobody asked for.
@@ -63,7 +64,8 @@ struct Connection {
     // It does not block. NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection)
     const ssize_t got = recv(lowest().socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return true;
-    return buffer.size() > 0 || (secure && has_unread_bytes(secure->native_handle()));
+    return buffer.size() > 0 || (secure && (has_unread_bytes(secure->native_handle()) ||
+                                            secure->next_layer().has_unread()));
   }
 };
 
@@ -196,6 +198,12 @@ std::optional<Error> read_body(Connection& c, Stream& stream, Parser& parser, Ca
   return std::nullopt;
 }
 
+// What new connections are secured with.
+struct Contexts {
+  std::shared_ptr<ssl::context> server;
+  std::shared_ptr<ssl::context> proxy;  // null where that has no TLS of its own
+};
+
 class BeastTransport final : public Transport {
  public:
   BeastTransport(TransportOptions options, const Url& url)
@@ -218,13 +226,13 @@ class BeastTransport final : public Transport {
   Result<Response> exchange(Call call) {
     if (auto fit = check_request(call.request); !fit)
       return std::unexpected(std::move(fit.error()));
-    std::shared_ptr<ssl::context> context;
+    Contexts contexts;
     if (url_.tls) {
-      auto made = tls_context();
+      auto made = tls_contexts();
       if (!made) return std::unexpected(std::move(made.error()));
-      context = std::move(*made);
+      contexts = std::move(*made);
     }
-    if (auto pooled = take_idle(context.get())) {
+    if (auto pooled = take_idle(contexts.server.get())) {
       auto result = exchange_on(std::move(pooled), call);
       // The server may have closed it just now.
       if (result || call.answered || result.error().reason != kTransportReasonClosed ||
@@ -232,13 +240,12 @@ class BeastTransport final : public Transport {
         return result;
       }
     }
-    auto fresh = connect(std::move(context), call.deadline, call.stop);
+    auto fresh = connect(std::move(contexts), call.deadline, call.stop);
     if (!fresh) return std::unexpected(std::move(fresh.error()));
     return exchange_on(std::move(*fresh), call);
   }
 
-  Result<std::unique_ptr<Connection>> connect(std::shared_ptr<ssl::context> context,
-                                              Clock::time_point deadline,
+  Result<std::unique_ptr<Connection>> connect(Contexts contexts, Clock::time_point deadline,
                                               const std::stop_token& stop) {
     const auto limit = std::min(deadline, Clock::now() + options_.connect_timeout);
     const std::string where =
@@ -248,7 +255,7 @@ class BeastTransport final : public Transport {
     auto connection = std::make_unique<Connection>();
     Connection& c = *connection;
     if (url_.tls) {
-      c.context = std::move(context);
+      c.context = std::move(contexts.server);
       c.secure.emplace(c.io, *c.context);
       send_server_name(c.secure->native_handle(), name_);
     } else {
@@ -266,7 +273,8 @@ class BeastTransport final : public Transport {
     if (!c.secure) return connection;
     if (options_.proxy) {
       auto open = open_tunnel(
-          c.lowest(), *options_.proxy, url_, [&c](auto&& initiate) { return run(c, initiate); },
+          c.secure->next_layer(), *options_.proxy, url_, std::move(contexts.proxy),
+          [&c](const auto& begin) { return run(c, begin); },
           [&stop] { return stop.stop_requested(); });
       if (!open) return std::unexpected(std::move(open.error()));
     }
@@ -283,20 +291,22 @@ class BeastTransport final : public Transport {
   }
 
   // Made anew when the material has changed: no connection that was made with the old serves on.
-  Result<std::shared_ptr<ssl::context>> tls_context() {
+  Result<Contexts> tls_contexts() {
     TlsMaterial material = options_.tls_material ? options_.tls_material() : TlsMaterial{};
     const std::scoped_lock lock(mutex_);
-    if (context_ && material.ca == material_.ca && material.certificate == material_.certificate &&
-        material.key == material_.key) {
-      return context_;
+    if (contexts_.server && material.ca == material_.ca &&
+        material.certificate == material_.certificate && material.key == material_.key) {
+      return contexts_;
     }
-    auto context = std::make_shared<ssl::context>(ssl::context::tls_client);
-    auto ready = configure_client_tls(context->native_handle(), material, name_,
-                                      !options_.insecure_skip_verify);
+    const bool verify = !options_.insecure_skip_verify;
+    auto server = std::make_shared<ssl::context>(ssl::context::tls_client);
+    auto ready = configure_client_tls(server->native_handle(), material, name_, verify);
     if (!ready) return std::unexpected(std::move(ready.error()));
-    context_ = std::move(context);
+    auto proxy = proxy_context(options_.proxy, material.ca, verify);
+    if (!proxy) return std::unexpected(std::move(proxy.error()));
+    contexts_ = {std::move(server), std::move(*proxy)};
     material_ = std::move(material);
-    return context_;
+    return contexts_;
   }
 
   std::unique_ptr<Connection> take_idle(const ssl::context* context) {
@@ -370,7 +380,7 @@ class BeastTransport final : public Transport {
   HostLookup lookup_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Connection>> idle_;
-  std::shared_ptr<ssl::context> context_;
+  Contexts contexts_;
   TlsMaterial material_;
 };
 

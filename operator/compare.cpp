@@ -88,9 +88,12 @@ bool narrows(const kube::ObjectPtr& found, const Json& wanted) {
 }
 
 bool altered(const Json& pod, const Json& wanted) {
+  return child(pod["spec"], "activeDeadlineSeconds") != wanted["spec"]["activeDeadlineSeconds"] ||
+         tampered(pod, wanted);
+}
+
+bool tampered(const Json& pod, const Json& wanted) {
   if (!covers(child(pod["metadata"], "labels"), wanted["metadata"]["labels"])) return true;
-  if (child(pod["spec"], "activeDeadlineSeconds") != wanted["spec"]["activeDeadlineSeconds"])
-    return true;
   for (const char* list : {"initContainers", "containers"}) {
     const Json& found = child(pod["spec"], list);
     if (!found.is_array() || found.size() != wanted["spec"][list].size()) return true;

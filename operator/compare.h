@@ -33,5 +33,7 @@ void repair(Plan& plan, const kube::Resource& resource, const kube::ObjectPtr& f
 // The mutable fields of a pod that somebody may have changed under us. Its labels are what the
 // NetworkPolicy and the webhook know it by.
 [[nodiscard]] bool altered(const Json& pod, const Json& wanted);
+// The same but for its deadline.
+[[nodiscard]] bool tampered(const Json& pod, const Json& wanted);
 
 }  // namespace palisade::op

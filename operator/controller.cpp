@@ -13,6 +13,7 @@
 #include <operator/tokens/keeper.h>
 #include <operator/turns.h>
 
+#include "cached.h"
 #include "json_access.h"
 #include "metrics.h"
 #include "pools/worker.h"
@@ -30,42 +31,6 @@ constexpr auto kLongestLook = std::chrono::minutes(15);
 constexpr std::size_t kWoken = 16;
 // Of several namespaces one may not be known yet, or not be open to us: its workspaces wait.
 constexpr auto kUntilKnown = std::chrono::milliseconds(500);
-
-// The workspace that an object belongs to, as a key; "" where it belongs to none.
-std::string owner_key(const Json& object) {
-  const Json& metadata = child(object, "metadata");
-  for (const Json& owner : child(metadata, "ownerReferences")) {
-    if (text_at(owner, "kind") == kKind &&
-        text_at(owner, "apiVersion").starts_with("palisade.dev/"))
-      return kube::object_key(text_at(metadata, "namespace"), text_at(owner, "name"));
-  }
-  // A volume that is to outlive its workspace has none.
-  if (const std::string name = text_at(child(metadata, "labels"), kWorkspaceLabel); !name.empty())
-    return kube::object_key(text_at(metadata, "namespace"), name);
-  return {};
-}
-
-// Of a pod nobody asks how its containers are set up once it has been made, but what they run and
-// what became of it (compare.h, session.h).
-Json lean_pod(Json pod) {
-  Json& metadata = pod["metadata"];
-  metadata.erase("managedFields");
-  const auto spec = pod.find("spec");
-  if (spec == pod.end() || !spec->is_object()) return pod;
-  for (const char* field : {"volumes", "tolerations", "affinity", "securityContext"})
-    spec->erase(field);
-  for (const char* list : {"initContainers", "containers"}) {
-    const auto containers = spec->find(list);
-    if (containers == spec->end() || !containers->is_array()) continue;
-    for (Json& container : *containers) {
-      for (const char* field :
-           {"command", "args", "env", "volumeMounts", "securityContext", "resources",
-            "startupProbe", "livenessProbe", "readinessProbe", "lifecycle"})
-        container.erase(field);
-    }
-  }
-  return pod;
-}
 
 }  // namespace
 
@@ -107,6 +72,7 @@ struct Controller::Impl {
     watching.transform = resource == kube::resources::kPods ? lean_pod : without_managers;
     if (resource == workspaces()) watching.indexes[kByNamespace] = namespace_index;
     if (owned) watching.indexes[kByPool] = pool_index;
+    if (resource == kube::resources::kPods) watching.indexes[kByWorkspace] = workspace_index;
     const auto enqueue = [this, owned](const kube::ObjectPtr& object) {
       const std::string key = owned ? owner_key(*object) : kube::object_key(*object);
       // The first list is no change.
@@ -187,8 +153,9 @@ struct Controller::Impl {
     };
     kube::EventHandler handler;
     handler.on_update = [this](const kube::ObjectPtr& before, const kube::ObjectPtr& after) {
-      if ((*before)["metadata"]["labels"] != (*after)["metadata"]["labels"])
-        enqueue_all((*after)["metadata"]["name"]);
+      if ((*before)["metadata"]["labels"] == (*after)["metadata"]["labels"]) return;
+      enqueue_all((*after)["metadata"]["name"]);
+      pool_worker->look_at_all();
     };
     return std::make_unique<kube::Reflector>(client, kube::resources::kNamespaces, watching,
                                              std::move(handler));
@@ -305,12 +272,13 @@ struct Controller::Impl {
       seen.memory = keeper->recall(key, text_at(child(seen.workspace, "metadata"), "uid"));
       seen.process = keeper->process();
       if (!peer_of(seen.workspace, false).active) turns.give_back(key);
-      if (!seen.pod && !seen.warm_pod) seen.offer = pool_worker->offer(seen.workspace);
+      if (!seen.pod && !seen.warm_pod) pool_worker->offer(seen);
     };
     out.turn = [this](Observed& seen, const std::string& key, const std::stop_token& stop) {
       if (const auto limit = running_limit(seen)) seen.turn = turns.ask(key, limit->most, stop);
     };
-    out.carried_out = [this](const Plan& plan, const std::string& key) {
+    out.carried_out = [this](const Observed& seen, const Plan& plan, const std::string& key) {
+      pool_worker->carried_out(seen, plan);
       if (plan.tokens_told) keeper->told(key);
       if (plan.token_job) keeper->submit(*plan.token_job);
       if (plan.gives_turn_back && turns.give_back(key)) wake(kube::split_key(key).first);
@@ -364,7 +332,8 @@ Controller::Controller(std::shared_ptr<const kube::Client> client, ControllerOpt
       [&impl](const std::string& ns) { return impl.knows(ns); },
       Pools::Hooks{[&impl](const Json& pool, const std::vector<PlannedEvent>& told) {
         impl.tell(pool, told);
-      }});
+      }},
+      impl.metrics);
   impl.reconciler =
       std::make_unique<Reconciler>(impl.client, std::move(gatherer), impl.known,
                                    impl.options.config, impl.options.now, impl.hooks());
@@ -440,6 +409,7 @@ void Controller::measure() {
   // Of two processes the one that leads tells of them.
   impl_->metrics.show(
       impl_->leading ? impl_->workspaces_watch->cache().all() : std::vector<kube::ObjectPtr>(),
+      impl_->leading ? impl_->pool_worker->listed() : std::vector<kube::ObjectPtr>(),
       impl_->queue.snapshot(0), seen);
 }
 

@@ -35,14 +35,6 @@ std::string trimmed(const std::string& text) {
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
-bool is_a_pools(const Json& object) {
-  const Json owners = object["metadata"].value("ownerReferences", Json::array());
-  return std::ranges::any_of(owners, [](const Json& owner) {
-    return owner.value("kind", "") == kPoolApiKind &&
-           owner.value("apiVersion", "").starts_with("palisade.dev/");
-  });
-}
-
 }  // namespace
 
 const kube::Resource& agent_policies() {
@@ -157,101 +149,6 @@ kube::Result<std::expected<std::vector<policy::AgentPolicy>, Problem>> Gatherer:
     if (parsed->namespaces.matches(labels)) out.push_back(std::move(*parsed));
   }
   return Outcome(std::move(out));
-}
-
-// Where nothing is there by cache and memory, nothing is assumed that would do harm: what is made
-// then is created and must not exist. Only what a decision may loosen or leave behind is looked up
-// at the API server itself.
-kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key,
-                                          const std::optional<Workspace>& workspace,
-                                          const std::stop_token& stop) const {
-  using namespace kube::resources;
-  const auto [ns, name] = kube::split_key(key);
-  Workspace named;
-  named.name = name;
-  named.warm_pod = warm_pod_of(seen.workspace);
-  const Json& metadata = seen.workspace["metadata"];
-  named.uid = metadata.value("uid", "");
-  const std::string objects = named.agent_object();
-  // The finalizer comes before anything else.
-  const Json finalizers = metadata.value("finalizers", Json::array());
-  const bool untouched =
-      std::ranges::find(finalizers, Json(kFinalizer)) == finalizers.end() && workspace;
-  const bool suspect = known_->is_suspect(key);
-  const bool certain = suspect || !workspace || workspace->deleting;
-  bool foreign = false;
-
-  const auto find_named = [&](const kube::Resource& resource, const kube::Cache* cache,
-                              const std::string& called, bool live,
-                              kube::ObjectPtr& into) -> kube::Result<void> {
-    into = known_->newest(resource, ns, called, cache->get(ns, called));
-    if (into || !live) return {};
-    auto object = read(resource, ns, called, stop);
-    if (!object) return std::unexpected(std::move(object.error()));
-    into = std::move(*object);
-    foreign = foreign || into;
-    return {};
-  };
-  const auto find = [&](const kube::Resource& resource, const kube::Cache* cache, bool live,
-                        kube::ObjectPtr& into) {
-    return find_named(resource, cache, objects, live, into);
-  };
-  auto done = find(kServiceAccounts, caches_.service_accounts, certain, seen.service_account);
-  if (done) done = find(kConfigMaps, caches_.config_maps, certain, seen.config_map);
-  if (done)
-    done = find_named(kNetworkPolicies, caches_.network_policies, named.network_policy(), certain,
-                      seen.network_policy);
-  // A pod that the cache does not know yet may stand behind any of them.
-  const bool begun = seen.service_account || seen.config_map || seen.network_policy;
-  if (done) done = find(kPods, caches_.pods, certain || begun, seen.pod);
-  // Only a workspace with storage has one; of one that cannot be read it is left alone.
-  if (done && workspace && workspace->storage)
-    done = find_named(volume_claims(), caches_.volume_claims, named.volume_claim(), certain,
-                      seen.volume);
-  if (!done) return done;
-  // Until the gate is lifted the policy is read from the API server itself: what is known may be of
-  // a moment ago.
-  if (named.warm_pod) {
-    for (const auto& [held, warm] : {std::pair{&seen.pod, &seen.warm_pod},
-                                     std::pair{&seen.service_account, &seen.warm_account},
-                                     std::pair{&seen.config_map, &seen.warm_config}}) {
-      if (*held && is_a_pools(**held)) *warm = std::exchange(*held, nullptr);
-    }
-  }
-  if (seen.warm_pod || (seen.pod && (*seen.pod)["spec"].contains("schedulingGates"))) {
-    auto policy = read(kNetworkPolicies, ns, named.network_policy(), stop);
-    if (!policy) return std::unexpected(std::move(policy.error()));
-    seen.network_policy = std::move(*policy);
-  }
-
-  seen.network_settled =
-      !seen.network_policy || known_->is_settled(kNetworkPolicies, *seen.network_policy);
-  seen.config_settled = !seen.config_map || known_->is_settled(kConfigMaps, *seen.config_map);
-
-  const auto secret = [&](const std::string& of, const std::string& named_so,
-                          kube::ObjectPtr& into) -> kube::Result<void> {
-    if (untouched && !suspect) {
-      if (!known_->secret(key, named_so)) known_->learn_secret(key, named_so, nullptr);
-      return {};
-    }
-    // Minted ones are written by the keeper too.
-    const bool remembered = !certain && !workspace->mints();
-    if (auto held = remembered ? known_->secret(key, named_so) : std::nullopt) {
-      into = std::move(*held);
-      return {};
-    }
-    auto object = read(kSecrets, of, named_so, stop);
-    if (!object) return std::unexpected(std::move(object.error()));
-    into = std::move(*object);
-    known_->learn_secret(key, named_so, into);
-    return {};
-  };
-  done = secret(ns, named.git_secret(), seen.secret);
-  if (done) done = secret(ns, named.llm_secret(), seen.llm_secret);
-  if (done && own_.gateway && !named.uid.empty())
-    done = secret(own_.gateway->ns, named.gateway_secret(), seen.gateway_secret);
-  if (suspect && foreign) known_->suspect(key);
-  return done;
 }
 
 kube::Result<kube::ObjectPtr> Gatherer::read(const kube::Resource& resource, const std::string& ns,

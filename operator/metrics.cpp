@@ -78,6 +78,11 @@ Metrics::Refused::Refused(prometheus::Family<prometheus::Counter>& refused)
       connections(refused.Add({{"kind", "connection"}})),
       others(refused.Add({{"kind", "other"}})) {}
 
+Metrics::Claims::Claims(prometheus::Family<prometheus::Counter>& claims)
+    : taken(claims.Add({{"result", "taken"}})),
+      none(claims.Add({{"result", "none"}})),
+      unfit(claims.Add({{"result", "unfit"}})) {}
+
 Metrics::Metrics(prometheus::Registry& registry)
     : leader_(kube::gauge(registry, "palisade_operator_leader",
                           "1 where this process does the work, 0 where it stands by.")),
@@ -122,6 +127,20 @@ Metrics::Metrics(prometheus::Registry& registry)
       workspace_refusals_(gauges(
           registry, "palisade_agent_workspace_refusals",
           "What guard refused in a workspace's last session; of the hundred with the most alone.")),
+      pools_(
+          gauges(registry, "palisade_operator_pools",
+                 "AgentWorkspacePools by how many pods wait there: all that are asked for, some, "
+                 "none, or none asked for.")),
+      warm_pods_(gauges(registry, "palisade_operator_warm_pods",
+                        "Pods of AgentWorkspacePools that nobody has taken, by state: they wait, "
+                        "they still come up, or the template has changed since.")),
+      claims_(counters(registry, "palisade_operator_warm_claims_total",
+                       "Pods of workspaces whose template has a pool, by result: one that waited "
+                       "was taken, none waited, or the session needs another.")),
+      claim_time_(histogram(registry, "palisade_operator_warm_claim_duration_seconds",
+                            "From the choice of a waiting pod until all that the session is has "
+                            "been given to it.",
+                            {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30})),
       watches_(registry, "palisade") {
   kube::show_build(registry, "palisade", "operator");
 }
@@ -175,8 +194,16 @@ void Metrics::changed(const kube::ObjectPtr& before, const kube::ObjectPtr& afte
   add(findings_, was.findings, is.findings);
 }
 
+void Metrics::claimed(WarmPods pods, std::optional<std::chrono::nanoseconds> took) {
+  (pods == WarmPods::kOffered ? claims_.taken
+   : pods == WarmPods::kNone  ? claims_.none
+                              : claims_.unfit)
+      .Increment();
+  if (took) claim_time_.Observe(seconds(*took));
+}
+
 void Metrics::show(const std::vector<kube::ObjectPtr>& workspaces,
-                   const kube::WorkQueueSnapshot& queue,
+                   const std::vector<kube::ObjectPtr>& pools, const kube::WorkQueueSnapshot& queue,
                    std::span<const kube::Reflector* const> watches) {
   const std::scoped_lock lock(showing_);
   waiting_.fresh.Set(static_cast<double>(queue.fresh));
@@ -191,6 +218,33 @@ void Metrics::show(const std::vector<kube::ObjectPtr>& workspaces,
   watches_.show(watches);
   show_workspaces(workspaces);
   show_refusals(workspaces);
+  show_pools(pools);
+}
+
+void Metrics::show_pools(const std::vector<kube::ObjectPtr>& pools) {
+  std::map<std::string, int> states{{"full", 0}, {"short", 0}, {"empty", 0}, {"idle", 0}};
+  std::int64_t waiting = 0;
+  std::int64_t coming = 0;
+  std::int64_t outdated = 0;
+  for (const kube::ObjectPtr& pool : pools) {
+    const Json& status = child(*pool, "status");
+    const auto number = [](const Json& object, const char* field) {
+      const Json& value = child(object, field);
+      return value.is_number_integer() ? std::max<std::int64_t>(0, value.get<std::int64_t>()) : 0;
+    };
+    const std::int64_t wanted = number(child(*pool, "spec"), "replicas");
+    const std::int64_t ready = number(status, "readyReplicas");
+    const std::int64_t current = number(status, "updatedReplicas");
+    ++states[wanted == 0 ? "idle" : ready >= wanted ? "full" : ready > 0 ? "short" : "empty"];
+    waiting += ready;
+    coming += std::max<std::int64_t>(0, current - ready);
+    outdated += std::max<std::int64_t>(0, number(status, "replicas") - current);
+  }
+  for (const auto& [state, count] : states)
+    pools_.Add({{"state", state}}).Set(count);
+  for (const auto& [state, count] :
+       {std::pair{"waiting", waiting}, {"coming", coming}, {"outdated", outdated}})
+    warm_pods_.Add({{"state", state}}).Set(static_cast<double>(count));
 }
 
 void Metrics::show_workspaces(const std::vector<kube::ObjectPtr>& workspaces) {

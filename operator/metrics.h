@@ -5,6 +5,7 @@
 #include <chrono>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -16,6 +17,7 @@
 #include <kube/cache.h>
 #include <kube/reflector.h>
 #include <kube/workqueue.h>
+#include <operator/decide.h>
 
 namespace palisade::op {
 
@@ -33,8 +35,13 @@ class Metrics {
   void changed(const kube::ObjectPtr& before, const kube::ObjectPtr& after,
                std::chrono::system_clock::time_point now);
 
+  // A workspace whose template has pools got its first pod: with kOffered one that waited. `took`:
+  // from its choice until all that the session is was there, where that is known.
+  void claimed(WarmPods pods, std::optional<std::chrono::nanoseconds> took);
+
   // Sets what is measured and not counted.
-  void show(const std::vector<kube::ObjectPtr>& workspaces, const kube::WorkQueueSnapshot& queue,
+  void show(const std::vector<kube::ObjectPtr>& workspaces,
+            const std::vector<kube::ObjectPtr>& pools, const kube::WorkQueueSnapshot& queue,
             std::span<const kube::Reflector* const> watches);
 
  private:
@@ -55,6 +62,13 @@ class Metrics {
     prometheus::Counter& connections;
     prometheus::Counter& others;
   };
+  struct Claims {
+    explicit Claims(prometheus::Family<prometheus::Counter>& claims);
+    prometheus::Counter& taken;
+    prometheus::Counter& none;
+    prometheus::Counter& unfit;
+  };
+  void show_pools(const std::vector<kube::ObjectPtr>& pools);
   void show_workspaces(const std::vector<kube::ObjectPtr>& workspaces);
   // Of the workspaces whose guard refused most.
   void show_refusals(const std::vector<kube::ObjectPtr>& workspaces);
@@ -81,6 +95,10 @@ class Metrics {
   std::mutex showing_;
   std::mutex mutex_;
   std::set<std::string> resumed_;  // UIDs that were suspended once; guarded by mutex_
+  prometheus::Family<prometheus::Gauge>& pools_;
+  prometheus::Family<prometheus::Gauge>& warm_pods_;
+  Claims claims_;
+  prometheus::Histogram& claim_time_;
   kube::WatchMetrics watches_;
 };
 

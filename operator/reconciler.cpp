@@ -154,7 +154,7 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
       outcome.after = done.error().retry_after;
       break;
     }
-    if (hooks_.carried_out) hooks_.carried_out(plan, key);
+    if (hooks_.carried_out) hooks_.carried_out(*seen, plan, key);
     outcome.after = plan.requeue_after;
     // As the last write left it.
     look.workspace = known_->newest(workspaces(), ns, name, look.workspace);

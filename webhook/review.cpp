@@ -56,6 +56,8 @@ constexpr std::array kDispatch{
     Dispatch{"", "secrets", "", judge_owned_object},
     Dispatch{"", "configmaps", "", judge_owned_object},
     Dispatch{"", "serviceaccounts", "", judge_owned_object},
+    Dispatch{"", "persistentvolumeclaims", "", judge_volume_claim},
+    Dispatch{"", "persistentvolumeclaims", "status", judge_volume_claim},
     Dispatch{"", "serviceaccounts", "token", judge_token_request},
     Dispatch{"", "namespaces", "", judge_namespace},
     Dispatch{"", "namespaces", "status", judge_namespace},

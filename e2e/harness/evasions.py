@@ -171,11 +171,17 @@ def scene() -> list[Object]:
     token = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git-token", "namespace": SPACE}, "stringData": {"token": "t"}}
     others: list[Object] = [
         {"apiVersion": "v1", "kind": kind, "metadata": {"name": "others", "namespace": SPACE}, **body}
-        for kind, body in (("Secret", {"stringData": {"a": "b"}}), ("ConfigMap", {"data": {"a": "b"}}), ("ServiceAccount", {}))
+        for kind, body in (
+            ("Secret", {"stringData": {"a": "b"}}),
+            ("ConfigMap", {"data": {"a": "b"}}),
+            ("ServiceAccount", {}),
+            ("PersistentVolumeClaim", {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}, "storageClassName": ""}}),
+        )
     ]
     pods = [agent(spec("schedulerName", NO_NODE), name=BY_HAND), plain(spec("schedulerName", NO_NODE), name=NEIGHBOUR)]
     live = workspace(WORKSPACE)
     live["spec"]["isolation"] = {"runtimeClassName": NOWHERE}
+    live["spec"]["storage"] = {"size": "1Mi", "storageClassName": ""}
     return [grant, nowhere, bound, *spaces, bounded, closed, for_web, token, *others, live, *pods]
 
 

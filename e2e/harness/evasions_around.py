@@ -298,6 +298,35 @@ def owned_objects(git_secret: str) -> list[Attempt]:
     return out
 
 
+def volumes(own: str) -> list[Attempt]:
+    """The claim of a live workspace with spec.storage: deleted, resized, disowned, unmarked, forged. `others` is a claim of nobody's."""
+    words = ("workspace-objects",)
+    claims = f"{CORE}/persistentvolumeclaims"
+    mine, others = f"{claims}/{own}", f"{claims}/others"
+    unmark = {"metadata": {"labels": {"palisade.dev/workspace": None}, "annotations": {"palisade.dev/workspace-uid": None}}}
+    label = {"metadata": {"labels": {"team": "a"}}}
+    disown = {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "gone"}]}}
+
+    def claim(**metadata: Any) -> Object:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}, "storageClassName": ""}
+        return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "claim", "namespace": SPACE, **metadata}, "spec": spec}
+
+    return [
+        Attempt("the workspace's volume deleted", delete(mine), words, delete(others)),
+        Attempt("the claims deleted without a name", delete(claims), words, delete(claims, fieldSelector="metadata.name=others")),
+        Attempt("the workspace's volume unmarked", patch(mine, unmark), words, patch(others, label)),
+        Attempt("the workspace's volume unmarked by its status", patch(f"{mine}/status", unmark), words, patch(f"{others}/status", label)),
+        Attempt("the workspace's volume given to another owner", patch(mine, disown), words, patch(others, disown)),
+        Attempt("a volume that claims to be a workspace's", create(claims, claim(labels={"palisade.dev/workspace": WORKSPACE})), words, create(claims, claim())),
+        Attempt(
+            "a volume that bears a workspace's mark",
+            create(claims, claim(annotations={"palisade.dev/workspace-uid": "0d9c1b52-0000-4000-8000-000000000001"})),
+            words,
+            create(claims, claim(annotations={"team": "a"})),
+        ),
+    ]
+
+
 def rights() -> list[Attempt]:
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
     api = "rbac.authorization.k8s.io"

@@ -15,6 +15,7 @@ from e2e.harness.evasions import AGENT, BOUNDED, CORE, NETWORK, OPEN, PALISADE, 
 from e2e.harness.shell import ROOT, eventually
 
 GIT_SECRET = f"{WORKSPACE}-git"
+VOLUME = f"{WORKSPACE}-workspace"
 
 CHAPTERS: dict[str, list[Attempt]] = {
     "weakened pods": evasions_pods.weakened(),
@@ -26,6 +27,7 @@ CHAPTERS: dict[str, list[Attempt]] = {
     "sessions": evasions_around.sessions(),
     "network": evasions_around.network(),
     "a workspace's objects": evasions_around.owned_objects(GIT_SECRET),
+    "a workspace's volume": evasions_around.volumes(VOLUME),
     "rights": evasions_around.rights(),
     "namespaces": evasions_around.namespaces(),
     "Palisade's own objects": evasions_around.own_objects(),
@@ -217,6 +219,7 @@ def test_dry_runs_left_nothing_behind(cluster: Cluster):
         (f"{CORE}/serviceaccounts", {AGENT, "default"}),
         (f"{CORE}/configmaps", {AGENT, "kube-root-ca.crt"}),
         (f"{CORE}/secrets", {GIT_SECRET}),
+        (f"{CORE}/persistentvolumeclaims", {VOLUME}),
         (f"{evasions.RBAC}/namespaces/{SPACE}/rolebindings", set()),
         (f"{PALISADE}/namespaces/{SPACE}/agentworkspaces", set()),
         (f"{evasions.APPS}/deployments", set()),

@@ -54,9 +54,15 @@ def status() -> dict[str, Any]:
 
 
 def await_waiting(count: int) -> list[dict[str, Any]]:
-    """As many can be taken at once, and there are no others; returns them."""
-    eventually(f"{count} pods that wait", lambda: (status().get("readyReplicas"), status().get("replicas")) == (count, count), timeout=180)
-    return kubectl_json("get", "pods", "-n", NAMESPACE, "-l", f"palisade.dev/pool={POOL}")["items"]
+    """As many can be taken at once, and there are no others, nor any that end; returns them."""
+
+    def waiting() -> list[dict[str, Any]] | None:
+        if (status().get("readyReplicas"), status().get("replicas")) != (count, count):
+            return None
+        pods = kubectl_json("get", "pods", "-n", NAMESPACE, "-l", f"palisade.dev/pool={POOL}")["items"]
+        return pods if len(pods) == count else None
+
+    return eventually(f"{count} pods that wait", waiting, timeout=180)
 
 
 def started(pod: str) -> bool:

@@ -21,12 +21,14 @@ Plan Decision::make() {
        {"podName", "startedAt", "expiresAt", "commits", "head", "finishedAt", "audit", "feedback",
         "llm", "mergeRequest", kMadeWith, kPodUid, kLastLoss, kRestarts, kWarmPod, "result"})
     status_.keep(field);
-  if (w_.warm_pod && seen_.pod && !owned_by(*seen_.pod, w_)) {
+  end_strays();
+  // What has ended stays so, whoever has its names by now.
+  if (finished()) {
+    rest();
+  } else if (w_.warm_pod && seen_.pod && !owned_by(*seen_.pod, w_)) {
     give_up_warm("another workspace took it");
   } else if (const std::string foreign = name_conflict(); !foreign.empty()) {
     refuse("NameConflict", foreign, kLookAgain * 3);
-  } else if (finished()) {
-    rest();
   } else if (w_.suspend) {
     suspend();
   } else {
@@ -69,6 +71,11 @@ void Decision::remove(const kube::Resource& resource, const std::string& name,
   if (object && owns(resource, *object) && !terminating(*object)) {
     plan_.actions.push_back({ActionKind::kDelete, &resource, name, uid_of(*object), {}, ns});
   }
+}
+
+void Decision::end_strays() {
+  for (const kube::ObjectPtr& pod : seen_.strays)
+    remove(kube::resources::kPods, text_at(child(*pod, "metadata"), "name"), pod);
 }
 
 void Decision::remove_secrets() {

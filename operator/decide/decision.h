@@ -66,6 +66,7 @@ class Decision {
   [[nodiscard]] bool owns(const kube::Resource& resource, const Json& object) const;
   void remove(const kube::Resource& resource, const std::string& name,
               const kube::ObjectPtr& object, const std::string& ns = {});
+  void end_strays();
   // Tokens and keys, wherever they are kept.
   void remove_secrets();
   [[nodiscard]] std::string gateway_ns() const;
@@ -136,6 +137,9 @@ class Decision {
   // What goes with the pod once that is taken: its ServiceAccount, and its ConfigMap with all that
   // the session is.
   void take_rest(const Json& config_map);
+  // ServiceAccount and ConfigMap of the name that goes with its pod; else they are on their way
+  // out.
+  [[nodiscard]] bool own_objects_gone();
   // Whatever became of it, this workspace has it no longer.
   void give_up_warm(const std::string& why);
   // The kubelet is told to look at the ConfigMap at once, and again where it did not.

@@ -10,8 +10,10 @@ namespace palisade::op {
 
 void Decision::tear_down() {
   if (!w_.has_finalizer) return;
-  if (seen_.pod && owned_by(*seen_.pod, w_)) {
-    remove(kube::resources::kPods, w_.agent_object(), seen_.pod);
+  end_strays();
+  const bool has_pod = seen_.pod && owned_by(*seen_.pod, w_);
+  if (has_pod) remove(kube::resources::kPods, w_.agent_object(), seen_.pod);
+  if (has_pod || !seen_.strays.empty()) {
     plan_.requeue_after = kLookAgain;
     return;
   }

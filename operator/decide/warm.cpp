@@ -11,6 +11,8 @@
 
 #include <fmt/format.h>
 
+#include <operator/pool.h>
+
 #include "compare.h"
 #include "decide/decision.h"
 #include "minted.h"
@@ -45,6 +47,12 @@ std::optional<std::chrono::seconds> Decision::lifetime_in(const Json& pod) const
 
 void Decision::choose() {
   const Json& pod = *seen_.offer;
+  // Of a pod of its own that it had before: the workspace no longer knows them by name then.
+  if (!own_objects_gone()) {
+    waiting("Claiming", "what went with an earlier pod goes first", true);
+    plan_.requeue_after = seconds(1);
+    return;
+  }
   const std::string name = text_at(child(pod, "metadata"), "name");
   const std::string pool = text_at(child(child(pod, "metadata"), "labels"), kPoolLabel);
   status_.set(kWarmPod, {{"name", name},
@@ -54,6 +62,7 @@ void Decision::choose() {
                          {"lifetimeSeconds", lifetime_in(pod)->count()}});
   status_.set("podName", name);
   waiting("Claiming", fmt::format("it takes pod {} of pool {}", name, pool), true);
+  plan_.chooses_offer = true;
   plan_.requeue_after = seconds(0);
 }
 
@@ -65,8 +74,16 @@ void Decision::take(const Json& pod, const Json& network) {
     return;
   }
   if (!seen_.warm_account || !seen_.warm_config || !since || *since + kUnclaimedFor < now_ ||
+      annotation(pod, kShapeAnnotation).empty() ||
       annotation(*seen_.warm_pod, kShapeAnnotation) != annotation(pod, kShapeAnnotation)) {
     give_up_warm("it fits no longer");
+    return;
+  }
+  // Its containers run with what they had until now: from here on they would have more.
+  const PoolPlace place{w_.ns, warm.pool, {}, warm.name, {}};
+  if (!is_untouched(*seen_.warm_pod, *seen_.warm_config,
+                    desired_warm_pod(place, w_, config_.defaults))) {
+    give_up_warm("somebody had a hand in it");
     return;
   }
   repair(plan_, kube::resources::kNetworkPolicies, seen_.network_policy, network, "spec");
@@ -117,15 +134,30 @@ void Decision::take_rest(const Json& config_map) {
 }
 
 void Decision::give_up_warm(const std::string& why) {
-  remove(kube::resources::kConfigMaps, w_.agent_object(), seen_.config_map);
-  remove(kube::resources::kServiceAccounts, w_.agent_object(), seen_.service_account);
-  status_.drop(kWarmPod);
-  status_.drop("podName");
   waiting(
       "Creating",
       fmt::format("pod {} of pool {} was not taken: {}", w_.agent_object(), w_.warm_pod->pool, why),
       true);
+  // What is the workspace's by now goes while the status still says what it is called.
+  if (!own_objects_gone()) {
+    plan_.requeue_after = seconds(1);
+    return;
+  }
+  status_.drop(kWarmPod);
+  status_.drop("podName");
   plan_.requeue_after = seconds(0);
+}
+
+bool Decision::own_objects_gone() {
+  bool gone = true;
+  for (const auto& [resource, object] :
+       {std::pair{&kube::resources::kConfigMaps, &seen_.config_map},
+        std::pair{&kube::resources::kServiceAccounts, &seen_.service_account}}) {
+    if (!*object || !owned_by(**object, w_)) continue;
+    remove(*resource, w_.agent_object(), *object);
+    gone = false;
+  }
+  return gone;
 }
 
 void Decision::deliver(const Json& wanted, const Session& session) {

@@ -79,7 +79,7 @@ struct Ports {
 
 // The TCP ports of an egress rule. A port by name is one that only the pods behind a selector know:
 // there it stands for every port, and the NetworkPolicy alone narrows it.
-std::vector<Ports> tcp_ports(const Json& rule, bool selector) {
+std::vector<Ports> ports_of_rule(const Json& rule, bool selector) {
   const auto ports = rule.find("ports");
   if (ports == rule.end() || !ports->is_array() || ports->empty()) return {Ports{}};
   std::vector<Ports> out;
@@ -156,7 +156,7 @@ void allow_egress(Connect& connect, const Workspace& w, const std::vector<Unreac
                                                   : parsed(range.value("except", Json())),
                   blocks);
       }
-      std::vector<Ports> wanted = tcp_ports(rule, by_selector(peer));
+      std::vector<Ports> wanted = ports_of_rule(rule, by_selector(peer));
       if (detail != Detail::kAll && !wanted.empty()) wanted = {Ports{}};
       for (const Ports& ports : wanted) {
         for (const Cidr& block : blocks)

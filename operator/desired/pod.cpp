@@ -66,7 +66,7 @@ void let_wait(Json& container) {
 
 // The first to start and the last to end: the courier's pushes go through it.
 Json relay_container(const Workspace& w, const Defaults& defaults, const Access& access) {
-  Json mounts{mount("config", "/etc/palisade", true)};
+  Json mounts = Json::array({mount("config", "/etc/palisade", true)});
   if (uses_gateway(access, defaults))
     mounts.push_back(mount("identity", "/var/run/secrets/palisade/gateway", true));
   if (w.llm_key && !llm_through_gateway(access, defaults))
@@ -402,6 +402,7 @@ std::string no_warm_pod(const Workspace& w, const Defaults& defaults, const std:
 }
 
 std::string warm_shape(const Workspace& w, const Defaults& defaults) {
+  if (!defaults.gateway) return {};
   Workspace whole = w;
   whole.warm_pod.reset();
   whole.time_left.reset();

@@ -107,11 +107,22 @@ bool is_warm(const Json& pod) {
       });
 }
 
-bool may_be_taken(const Json& pod, const std::string& pool_uid) {
+bool may_be_taken(const Json& pod, const Json& config_map, const Json& wanted,
+                  const std::string& pool_uid) {
   const Json& owners = child(child(pod, "metadata"), "ownerReferences");
   return is_warm(pod) && owners.is_array() && owners.size() == 1 &&
          text_at(owners[0], "kind") == kPoolApiKind && text_at(owners[0], "uid") == pool_uid &&
-         child(child(pod, "spec"), "ephemeralContainers").empty();
+         is_untouched(pod, config_map, wanted);
+}
+
+void seal(Json& pod, const Json& config_map) {
+  pod["metadata"]["annotations"][kConfigAnnotation] = hash_text(child(config_map, "data").dump());
+}
+
+bool is_untouched(const Json& pod, const Json& config_map, const Json& wanted) {
+  return annotation(pod, kConfigAnnotation) == hash_text(child(config_map, "data").dump()) &&
+         child(config_map, "binaryData").empty() && !tampered(pod, wanted) &&
+         !child(child(pod, "metadata"), "labels").contains(kWorkspaceLabel);
 }
 
 PoolDecision::PoolDecision(const PoolObserved& observed, const Config& config,
@@ -185,6 +196,7 @@ std::expected<Workspace, Problem> PoolDecision::wanted() {
     return std::unexpected(
         Problem{"PolicyViolation", "the administrator's policy refuses its pods: " + offence});
   shape_ = annotation(pod, kShapeAnnotation);
+  model_ = pod;
   return std::move(*workspace);
 }
 
@@ -220,6 +232,14 @@ bool PoolDecision::outdated(const Json& pod) const {
   return began && *began + seconds(given.get<std::int64_t>()) - reserve_ < now_;
 }
 
+// One of another shape goes anyway, as soon as there is another.
+bool PoolDecision::touched(const WarmPlace& one) const {
+  if (!one.account || !one.config) return true;
+  if (annotation(*one.pod, kShapeAnnotation) == shape_)
+    return !is_untouched(*one.pod, *one.config, model_);
+  return !child(child(*one.pod, "spec"), "ephemeralContainers").empty();
+}
+
 void PoolDecision::count_failure(const Json& pod) {
   if (text_at(last_failure_, "podUID") == uid_of(pod)) return;
   const auto [reason, message] = why_ended(pod);
@@ -237,8 +257,12 @@ void PoolDecision::sort() {
     if (has_ended(*one.pod)) {
       count_failure(*one.pod);
       remove(kube::resources::kPods, one.pod);
-    } else if (!one.account || !one.config ||
-               !child(child(*one.pod, "spec"), "ephemeralContainers").empty()) {
+    } else if (touched(one)) {
+      if (one.account && one.config)
+        status_.event(true, "PodTouched",
+                      fmt::format("somebody had a hand in pod {} or its ConfigMap: it ends, and "
+                                  "another is made",
+                                  one.name));
       remove(kube::resources::kPods, one.pod);
     } else {
       (outdated(*one.pod) ? outdated_ : current_).push_back(one.pod);
@@ -309,8 +333,11 @@ kube::ObjectPtr PoolDecision::start(const Workspace& workspace, int number) {
     plan_.actions.push_back({kind, &resource, at.name, {}, std::move(object)});
   };
   make(ActionKind::kApply, kServiceAccounts, desired_warm_account(at));
-  make(ActionKind::kApply, kConfigMaps, desired_warm_config(at, workspace, seen_.unreachable));
-  make(ActionKind::kCreatePod, kPods, desired_warm_pod(at, workspace, config_.defaults));
+  const Json config = desired_warm_config(at, workspace, seen_.unreachable);
+  Json pod = desired_warm_pod(at, workspace, config_.defaults);
+  seal(pod, config);
+  make(ActionKind::kApply, kConfigMaps, config);
+  make(ActionKind::kCreatePod, kPods, std::move(pod));
   return std::make_shared<const Json>(plan_.actions.back().object);
 }
 

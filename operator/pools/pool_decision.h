@@ -30,6 +30,8 @@ class PoolDecision {
   [[nodiscard]] bool of_pool(const Json& object) const;
   void remove(const kube::Resource& resource, const kube::ObjectPtr& object);
   [[nodiscard]] bool outdated(const Json& pod) const;
+  // Whether somebody has had a hand in it, or in what goes with it.
+  [[nodiscard]] bool touched(const WarmPlace& one) const;
   void count_failure(const Json& pod);
   // What is there into current_ and outdated_; what must not stay ends.
   void sort();
@@ -54,6 +56,7 @@ class PoolDecision {
   PoolPlace place_;
   std::chrono::seconds reserve_{};  // of a pod's lifetime, for the session
   std::string shape_;
+  Json model_;  // a pod as it is made now
   std::vector<kube::ObjectPtr> current_, outdated_;
   std::size_t warm_ = 0;  // of current_
   int failures_ = 0;

@@ -17,6 +17,7 @@ using namespace kube::resources;
 
 constexpr int kMostLooks = 4;
 constexpr std::chrono::seconds kOfferedFor{10};
+constexpr std::chrono::minutes kForgottenAfter{5};  // one that was chosen and never taken
 
 bool owned_by_pool(const Json& object, const std::string& uid) {
   const Json& owners = child(child(object, "metadata"), "ownerReferences");
@@ -57,48 +58,85 @@ std::vector<std::string> Pools::of_template(const std::string& ns, const std::st
   return out;
 }
 
-kube::ObjectPtr Pools::offer(const Json& workspace) {
-  if (warm_pod_of(workspace) ||
-      text_at(child(child(workspace, "spec"), "templateRef"), "name").empty())
-    return nullptr;
-  const auto parsed = parse_workspace(workspace);
-  // One with a terminal would need a pod that has one.
-  if (!parsed || parsed->deleting || parsed->suspend || !parsed->task ||
-      is_final_phase(text_at(child(workspace, "status"), "phase")))
-    return nullptr;
-  const auto gateway = gateways_.find(parsed->gateway);
-  if (gateway == gateways_.end() ||
-      !no_warm_pod(*parsed, config_.defaults, gateway->second).empty())
-    return nullptr;
+void Pools::offer(Observed& seen) {
+  const Json& asked = seen.workspace;
+  const Json& status = child(asked, "status");
+  // A session that had a pod before has the next one made for it.
+  if (warm_pod_of(asked) || is_final_phase(text_at(status, "phase")) ||
+      !text_at(status, "startedAt").empty() || !child(status, "restarts").empty())
+    return;
+  const auto parsed = parse_workspace(asked);
+  if (!parsed || parsed->template_name.empty() || parsed->deleting || parsed->suspend) return;
   const auto from = of_template(parsed->ns, parsed->template_name);
-  if (from.empty()) return nullptr;
-  const std::string shape = warm_shape(*parsed, config_.defaults);
+  if (from.empty()) return;
+  const auto gateway = gateways_.find(parsed->gateway);
+  // One with a terminal would need a pod that has one.
+  bool fits = parsed->task && gateway != gateways_.end() &&
+              no_warm_pod(*parsed, config_.defaults, gateway->second).empty();
+  if (fits) seen.offer = offer(*parsed, from, fits);
+  seen.warm_pods = seen.offer ? WarmPods::kOffered : fits ? WarmPods::kNone : WarmPods::kUnfit;
+}
+
+// `fits`: false where there are pods, and none has its shape.
+kube::ObjectPtr Pools::offer(const Workspace& workspace, const std::vector<std::string>& from,
+                             bool& fits) {
+  const std::string& ns = workspace.ns;
+  const std::string shape = warm_shape(workspace, config_.defaults);
   const auto now = Steady::now();
+  bool any = false;
+  bool same = false;
   const std::scoped_lock lock(mutex_);
   std::erase_if(offered_,
                 [&](const auto& entry) { return now - entry.second.second > kOfferedFor; });
   for (const std::string& key : from) {
     const auto pool = watched_.pools->get(key);
     if (!pool || terminating(*pool)) continue;
+    const std::string uid = uid_of(*pool);
+    const Json wanted = desired_warm_pod({ns, kube::split_key(key).second, uid, {}, {}}, workspace,
+                                         config_.defaults);
     const auto waiting = watched_.pods->by_index(kByPool, key);
     for (const kube::ObjectPtr& cached : waiting) {
       const std::string name = text_at(child(*cached, "metadata"), "name");
-      const auto pod = known_->newest(kPods, parsed->ns, name, cached);
-      if (!pod || !may_be_taken(*pod, uid_of(*pool)) || annotation(*pod, kShapeAnnotation) != shape)
-        continue;
-      const auto has = [&](const kube::Resource& resource, const kube::Cache* cache) {
-        const auto object =
-            known_->newest(resource, parsed->ns, name, cache->get(parsed->ns, name));
-        return object && owned_by_pool(*object, uid_of(*pool));
+      const auto pod = known_->newest(kPods, ns, name, cached);
+      if (!pod) continue;
+      any = true;
+      if (annotation(*pod, kShapeAnnotation) != shape) continue;
+      same = true;
+      const auto find = [&](const kube::Resource& resource, const kube::Cache* cache) {
+        auto object = known_->newest(resource, ns, name, cache->get(ns, name));
+        return object && owned_by_pool(*object, uid) ? object : nullptr;
       };
-      if (!has(kServiceAccounts, watched_.service_accounts) ||
-          !has(kConfigMaps, watched_.config_maps))
+      const auto config = find(kConfigMaps, watched_.config_maps);
+      if (!config || !find(kServiceAccounts, watched_.service_accounts) ||
+          !may_be_taken(*pod, *config, wanted, uid))
         continue;
-      const auto [entry, free] = offered_.try_emplace(uid_of(*pod), parsed->uid, now);
-      if (free || entry->second.first == parsed->uid) return pod;
+      const auto [entry, free] = offered_.try_emplace(uid_of(*pod), workspace.uid, now);
+      if (free || entry->second.first == workspace.uid) return pod;
     }
   }
+  fits = same || !any;
   return nullptr;
+}
+
+void Pools::declined(const std::string& pod_uid) {
+  const std::scoped_lock lock(mutex_);
+  offered_.erase(pod_uid);
+}
+
+void Pools::chosen(const std::string& pod_uid) {
+  const auto now = Steady::now();
+  const std::scoped_lock lock(mutex_);
+  std::erase_if(chosen_, [&](const auto& entry) { return now - entry.second > kForgottenAfter; });
+  chosen_.try_emplace(pod_uid, now);
+}
+
+std::optional<std::chrono::nanoseconds> Pools::taken(const std::string& pod_uid) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = chosen_.find(pod_uid);
+  if (found == chosen_.end()) return std::nullopt;
+  const auto took = Steady::now() - found->second;
+  chosen_.erase(found);
+  return took;
 }
 
 kube::Result<void> Pools::find_places(PoolObserved& seen, const Pool& pool,

@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "cached.h"
+#include "compare.h"
 #include "json_access.h"
 
 namespace palisade::op {
@@ -13,23 +15,16 @@ constexpr auto kPoolUntilKnown = std::chrono::milliseconds(500);
 
 }  // namespace
 
-Json without_managers(Json object) {
-  object["metadata"].erase("managedFields");
-  return object;
-}
-
-std::vector<std::string> namespace_index(const Json& object) {
-  return {text_at(child(object, "metadata"), "namespace")};
-}
-
 PoolWorker::PoolWorker(std::shared_ptr<const kube::Client> client,
                        std::shared_ptr<Gatherer> gatherer, std::shared_ptr<Known> known,
                        const Caches& caches, const ControllerOptions& options,
-                       std::function<bool(const std::string& ns)> knows, Pools::Hooks hooks)
+                       std::function<bool(const std::string& ns)> knows, Pools::Hooks hooks,
+                       Metrics& metrics)
     : client_(std::move(client)),
       known_(std::move(known)),
       namespaces_(options.namespaces),
       knows_(std::move(knows)),
+      metrics_(metrics),
       pools_watch_(watch_pools()),
       templates_watch_(watch_templates()),
       pools_(std::make_unique<Pools>(
@@ -114,9 +109,22 @@ bool PoolWorker::has_synced(const std::string& ns) const {
   return pools_watch_->has_synced(ns) && templates_watch_->has_synced(ns);
 }
 
-kube::ObjectPtr PoolWorker::offer(const Json& workspace) {
-  const std::string ns = text_at(child(workspace, "metadata"), "namespace");
-  return has_synced(ns) ? pools_->offer(workspace) : nullptr;
+void PoolWorker::offer(Observed& seen) {
+  if (has_synced(text_at(child(seen.workspace, "metadata"), "namespace"))) pools_->offer(seen);
+}
+
+void PoolWorker::carried_out(const Observed& seen, const Plan& plan) {
+  if (seen.offer && plan.chooses_offer) pools_->chosen(uid_of(*seen.offer));
+  if (seen.offer && !plan.chooses_offer) pools_->declined(uid_of(*seen.offer));
+  for (const Action& action : plan.actions) {
+    if (action.kind == ActionKind::kTake && *action.resource == kube::resources::kConfigMaps) {
+      const auto took = seen.pod ? pools_->taken(uid_of(*seen.pod)) : std::nullopt;
+      metrics_.claimed(WarmPods::kOffered, took);
+    } else if (action.kind == ActionKind::kCreatePod && seen.warm_pods != WarmPods::kNoPool) {
+      // Which had something to offer, but for a shorter session.
+      metrics_.claimed(seen.offer ? WarmPods::kUnfit : seen.warm_pods, std::nullopt);
+    }
+  }
 }
 
 void PoolWorker::work(const std::stop_token& stop) {

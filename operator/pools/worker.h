@@ -14,6 +14,8 @@
 #include <operator/controller.h>
 #include <operator/pools.h>
 
+#include "metrics.h"
+
 namespace palisade::op {
 
 // Thread-safe, but for the order of its life: watch(), lead(), stop().
@@ -22,7 +24,8 @@ class PoolWorker {
   // `knows`: whether all that a look goes by has been told of a namespace.
   PoolWorker(std::shared_ptr<const kube::Client> client, std::shared_ptr<Gatherer> gatherer,
              std::shared_ptr<Known> known, const Caches& caches, const ControllerOptions& options,
-             std::function<bool(const std::string& ns)> knows, Pools::Hooks hooks);
+             std::function<bool(const std::string& ns)> knows, Pools::Hooks hooks,
+             Metrics& metrics);
 
   void watch();
   void lead();
@@ -34,7 +37,10 @@ class PoolWorker {
   void touched(const Json& object);
   void look_at_all();
   // Pools::offer, where pools are known yet.
-  [[nodiscard]] kube::ObjectPtr offer(const Json& workspace);
+  void offer(Observed& seen);
+  // A round's plan has been carried out: what became of an offer, counted.
+  void carried_out(const Observed& seen, const Plan& plan);
+  [[nodiscard]] std::vector<kube::ObjectPtr> listed() const { return pools_watch_->cache().all(); }
   [[nodiscard]] std::vector<kube::Reflector*> watches() const {
     return {pools_watch_.get(), templates_watch_.get()};
   }
@@ -50,16 +56,12 @@ class PoolWorker {
   const std::shared_ptr<Known> known_;
   const std::vector<std::string> namespaces_;
   const std::function<bool(const std::string& ns)> knows_;
+  Metrics& metrics_;
   std::atomic<bool> leading_ = false;
   kube::WorkQueue queue_;
   std::unique_ptr<kube::Reflector> pools_watch_, templates_watch_;
   std::unique_ptr<Pools> pools_;
   std::jthread worker_;
 };
-
-// What caches keep: who last wrote which field is most of an object, and asked by nobody.
-[[nodiscard]] Json without_managers(Json object);
-// The index kByNamespace.
-[[nodiscard]] std::vector<std::string> namespace_index(const Json& object);
 
 }  // namespace palisade::op

@@ -148,6 +148,11 @@ spec:
     out["metadata"]["labels"] = {{"palisade.dev/agent", "aider"}};
     return out;
   }
+  static json claim(const char* name, json object = json::object()) {
+    object["spec"] = {{"accessModes", {"ReadWriteOnce"}},
+                      {"resources", {{"requests", {{"storage", "1Gi"}}}}}};
+    return named_as(name, std::move(object));
+  }
   static json labels(const json& set) { return {{"metadata", {{"labels", set}}}}; }
   static json workspace(const char* name) {
     return {{"apiVersion", "palisade.dev/v1alpha1"},
@@ -211,6 +216,8 @@ spec:
     must("POST", kTeam + "configmaps",
          named_as("owned", labels({{"palisade.dev/workspace", "fix"}})));
     must("POST", kTeam + "configmaps", named_as("ordinary"));
+    must("POST", kTeam + "persistentvolumeclaims",
+         claim("fix-workspace", labels({{"palisade.dev/workspace", "fix"}})));
     json network = network_policy();
     network["metadata"]["name"] = "old";
     must("POST", kNetwork, network);
@@ -309,6 +316,23 @@ TEST_F(Outage, RefusesWhatTheDocumentSaysAndNothingElse) {
        {{"data", {{"x", "y"}}}},
        "objects.palisade.dev"},
       {"its end", "DELETE", kTeam + "configmaps/owned", nullptr, "objects.palisade.dev"},
+      {"a claim", "POST", kTeam + "persistentvolumeclaims", claim("new"), kPassed},
+      {"a workspace's volume", "PATCH", kTeam + "persistentvolumeclaims/fix-workspace",
+       labels({{"x", "y"}}), "volumes.palisade.dev"},
+      {"by its status", "PATCH", kTeam + "persistentvolumeclaims/fix-workspace/status",
+       labels({{"x", "y"}}), "volumes.palisade.dev"},
+      {"where it is put",
+       "PATCH",
+       kTeam + "persistentvolumeclaims/fix-workspace",
+       {{"metadata", {{"annotations", {{"volume.kubernetes.io/selected-node", "n"}}}}}},
+       kPassed},
+      {"what became of it",
+       "PATCH",
+       kTeam + "persistentvolumeclaims/fix-workspace/status",
+       {{"status", {{"phase", "Pending"}}}},
+       kPassed},
+      {"its end", "DELETE", kTeam + "persistentvolumeclaims/fix-workspace", nullptr,
+       "volumes.palisade.dev"},
       {"a Secret", "POST", kTeam + "secrets", named_as("new"), kPassed},
       {"a token that never ends",
        "POST",

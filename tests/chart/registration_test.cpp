@@ -221,8 +221,8 @@ TEST(Chart, TheCustomResourceDefinitionsAreTheRepositorys) {
   const Outcome shown = helm({"show", "crds", chart().string()});
   ASSERT_EQ(shown.code, 0) << shown.err;
   std::vector<json> sources;
-  for (const char* kind :
-       {"agentpolicies", "agentworkspaces", "agentworkspacetemplates", "hardeningexceptions"}) {
+  for (const char* kind : {"agentpolicies", "agentworkspacepools", "agentworkspaces",
+                           "agentworkspacetemplates", "hardeningexceptions"}) {
     std::ifstream in(fs::path(environment("PALISADE_SOURCE_DIR")) / "crds" /
                      (std::string(kind) + ".palisade.dev.yaml"));
     const std::string source{std::istreambuf_iterator<char>(in), {}};

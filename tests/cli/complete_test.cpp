@@ -26,8 +26,8 @@ using Words = std::vector<std::string>;
 class Completions : public testing::ProgramTest {
  protected:
   Completions() {
-    for (const auto add :
-         {add_list, add_status, add_create, add_logs, add_scan, add_controls, add_completion})
+    for (const auto add : {add_list, add_pools, add_status, add_create, add_logs, add_scan,
+                           add_controls, add_completion})
       static_cast<void>(add(app_));
     names_.workspaces = [this](const Names::Where& where) {
       asked_ = where;
@@ -51,7 +51,8 @@ TEST_F(Completions, AreWhatFitsThere) {
     Words offered;
   };
   for (const Case& c : {
-           Case{{""}, {"completion", "controls", "create", "list", "logs", "scan", "status"}},
+           Case{{""},
+                {"completion", "controls", "create", "list", "logs", "pools", "scan", "status"}},
            Case{{"l"}, {"list", "logs"}},
            Case{{"nothing", ""}, {}},
            Case{{"status", "fix"}, {"fix-login", "fix-logout"}},
@@ -74,7 +75,11 @@ TEST_F(Completions, AreWhatFitsThere) {
 }
 
 TEST_F(Completions, AskTheClusterThatTheLineNames) {
-  of({"status", "--context", "prod", "-n", "team-a", "--kubeconfig=/k", "x"});
+  of({"status", "--context", "prod", "-n", "team-a", "--kubeconfig=/k", "--as", "eve",
+      "--as-group=a", "--as-group", "b", "--as-uid=u", "x"});
+  EXPECT_EQ(asked_.as.user, "eve");
+  EXPECT_EQ(asked_.as.uid, "u");
+  EXPECT_EQ(asked_.as.groups, (Words{"a", "b"}));
   EXPECT_EQ(asked_.context, "prod");
   EXPECT_EQ(asked_.ns, "team-a");
   EXPECT_EQ(asked_.kubeconfig, "/k");

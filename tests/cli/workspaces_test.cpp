@@ -77,6 +77,59 @@ TEST(Table, WhatIsNotThereIsADash) {
   EXPECT_THAT(table, HasSubstr("new    -       -       -        -         -          <unknown>\n"));
 }
 
+TEST(Table, WideTellsThePoolThatAPodComesFrom) {
+  json taken = workspace("b");
+  taken["status"]["warmPod"] = {{"pool", "python"}, {"name", "python-0123456789-agent"}};
+  EXPECT_EQ(workspace_table({taken}, {}, kNow).find("python"), std::string::npos);
+  const std::string wide = workspace_table({workspace("a"), taken}, {.wide = true}, kNow);
+  EXPECT_THAT(wide, HasSubstr("MODEL    POOL     REPOSITORY"));
+  EXPECT_THAT(wide, HasSubstr("gpt-4o   -        https://"));
+  EXPECT_THAT(wide, HasSubstr("gpt-4o   python   https://"));
+}
+
+json pool(const std::string& name, const json& status) {
+  return {
+      {"metadata",
+       {{"name", name}, {"namespace", "team-a"}, {"creationTimestamp", "2026-11-21T11:30:00Z"}}},
+      {"spec", {{"templateRef", {{"name", "python"}}}, {"replicas", 3}}},
+      {"status", status}};
+}
+
+TEST(Pools, ColumnsSayWhatWaitsAndWhyNoMoreDo) {
+  const json trouble =
+      pool("b", {{"replicas", 3},
+                 {"readyReplicas", 0},
+                 {"updatedReplicas", 2},
+                 {"conditions", json::array({{{"type", "Ready"},
+                                              {"status", "False"},
+                                              {"reason", "Unschedulable"},
+                                              {"message",
+                                               "no node takes pod b-0123456789-agent: 0/1 "
+                                               "nodes are available: insufficient cpu"}}})}});
+  const json full = pool("a", {{"replicas", 3},
+                               {"readyReplicas", 3},
+                               {"updatedReplicas", 3},
+                               {"conditions", json::array({{{"type", "Ready"},
+                                                            {"status", "True"},
+                                                            {"reason", "Warm"},
+                                                            {"message", "3 pod(s) wait"}}})}});
+  EXPECT_EQ(pool_table({trouble, full}, {}, kNow),
+            "NAME   TEMPLATE   WANTED   WAITING   COMING   READY           AGE\n"
+            "a      python     3        3         0        Warm            30m\n"
+            "b      python     3        0         2        Unschedulable   30m\n");
+  const std::string wide = pool_table({trouble, full}, {.namespaces = true, .wide = true}, kNow);
+  EXPECT_THAT(wide, HasSubstr("NAMESPACE   NAME"));
+  EXPECT_THAT(wide, HasSubstr("30m   1          no node takes pod b-0123456789-agent: 0/1 nodes "
+                              "are available: insufficient cpu\n"));
+}
+
+TEST(Pools, WhatTheOperatorHasNotSeenIsADash) {
+  EXPECT_THAT(pool_table({pool("new", nullptr)}, {}, kNow),
+              HasSubstr("new    python     3        -         -        -       30m\n"));
+  json odd = pool("odd", {{"replicas", 1}, {"readyReplicas", 5}, {"updatedReplicas", "many"}});
+  EXPECT_THAT(pool_table({odd}, {}, kNow), HasSubstr("3        5         0        -       30m\n"));
+}
+
 TEST(Tree, TellsThePoolThatItsPodComesFrom) {
   WorkspaceView view;
   view.workspace = workspace("fix");

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/syscall.h>
 
 #include "session.h"
 
@@ -58,14 +59,11 @@ Process::Options as_in(const Session& session) {
   return out;
 }
 
-// It has come so far that a SIGTERM is its own to answer.
+// It has come so far that a SIGTERM is its own to answer. (While it does, the kernel shows the
+// signal as not blocked.)
 bool takes_signals(const Process& process) {
-  std::istringstream status(read_file("/proc/" + std::to_string(process.id()) + "/status"));
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("SigBlk:\t"))
-      return (std::stoull(line.substr(8), nullptr, 16) >> (SIGTERM - 1) & 1U) != 0;
-  }
-  return false;
+  return read_file("/proc/" + std::to_string(process.id()) + "/syscall")
+      .starts_with(std::to_string(SYS_rt_sigtimedwait) + " ");
 }
 
 // In a pod that waited in a pool the configuration comes later.

@@ -35,8 +35,10 @@ sockaddr_in loopback(std::uint16_t port) {
 }
 
 // An abstract name that no other test has, and its length.
+// Another one each time: what a test before has forked may hold its own a little longer.
 std::pair<sockaddr_un, socklen_t> abstract_name() {
-  const auto name = "palisade-landlock-" + std::to_string(getpid());
+  static int count = 0;
+  const auto name = "palisade-landlock-" + std::to_string(getpid()) + "-" + std::to_string(++count);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path + 1, name.data(), name.size());

@@ -1,6 +1,7 @@
 // A folder with kubeconfigs, an environment without any, and a clock.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -36,6 +37,21 @@ inline test_pki::Pair client(const std::string& name) {
                          {name, {}, {}, test_pki::Purpose::kClient, std::chrono::hours(24), ""});
 }
 
+// A token of an identity provider, signed by nobody.
+inline std::string id_token(const std::string& claims) {
+  std::string part = base64(claims);
+  std::erase(part, '=');
+  std::ranges::replace(part, '+', '-');
+  std::ranges::replace(part, '/', '_');
+  return "e30." + part + ".c2ln";
+}
+// One that ends in so long.
+inline std::string id_token_of(const std::string& user, std::chrono::seconds left) {
+  const auto end = std::chrono::system_clock::now() + left;
+  return id_token("{\"sub\":\"" + user +
+                  "\",\"exp\":" + std::to_string(std::chrono::system_clock::to_time_t(end)) + "}");
+}
+
 class ConfigTest : public testing::Test {
  protected:
   ConfigTest() {
@@ -44,6 +60,7 @@ class ConfigTest : public testing::Test {
     directory_ = name;
     for (const char* variable : kVariables)
       unsetenv(variable);
+    setenv("HOME", directory_.c_str(), 1);
   }
   ~ConfigTest() override {
     std::filesystem::remove_all(directory_);
@@ -77,6 +94,8 @@ class ConfigTest : public testing::Test {
                                                "KUBECONFIG",
                                                "HTTPS_PROXY",
                                                "https_proxy",
+                                               "HTTP_PROXY",
+                                               "http_proxy",
                                                "NO_PROXY",
                                                "no_proxy"};
   std::filesystem::path directory_;

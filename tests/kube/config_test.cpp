@@ -105,12 +105,16 @@ TEST_F(ConfigTest, WhatIsNotSupportedOrBrokenIsRefusedByName) {
   const Case cases[] = {
       {fine, "{exec: {command: aws}}", "users[u].user.exec.apiVersion must be"},
       {fine, "{auth-provider: {name: gcp}}", "auth-provider.name \"gcp\" is not supported"},
-      {fine, "{username: a, password: b}", "username is not supported"},
-      {fine, "{password: b}", "password is not supported"},
-      {fine, "{token: t, as: admin}", "users[u].user.as is not supported"},
-      {fine, "{token: t, as-uid: x}", "as-uid is not supported"},
-      {fine, "{token: t, as-groups: [x]}", "as-groups is not supported"},
-      {fine, "{token: t, as-user-extra: {a: [b]}}", "as-user-extra is not supported"},
+      {fine, "{username: a, password: b, token: t}", "username stands beside a token"},
+      {fine, "{password: b, tokenFile: text}", "password stands beside a token"},
+      {fine, "{exec: {command: x}, username: a}", "exec stands beside username"},
+      {fine, "{token: t, as-uid: x}", "a uid, group or extra to act with is nobody's"},
+      {fine, "{token: t, as-groups: [x]}", "name the user too"},
+      {fine, "{token: t, as-user-extra: {a: [b]}}", "name the user too"},
+      {fine, "{token: t, as: x, as-groups: y}", "users[u].user.as-groups is no list"},
+      {fine, "{token: t, as: x, as-groups: [[y]]}", "as-groups is no list"},
+      {fine, "{token: t, as: x, as-user-extra: [y]}", "as-user-extra is no map"},
+      {fine, "{token: t, as: x, as-user-extra: {a: b}}", "as-user-extra is no map"},
       {fine, "{tokenFile: none}", "tokenFile"},
       {fine, "{tokenFile: blank}", "empty"},
       {fine, "{tokenFile: .}", "is a directory"},
@@ -119,9 +123,9 @@ TEST_F(ConfigTest, WhatIsNotSupportedOrBrokenIsRefusedByName) {
       {fine, "{client-certificate: ann.pem, client-key: bob-key.pem}", "client-key is refused"},
       {fine, "{client-certificate: text, client-key: ann-key.pem}", "not a PEM certificate"},
       {fine, "{client-certificate-data: '!', client-key: ann-key.pem}", "is not base64"},
-      {"{server: https://a.test, proxy-url: 'socks5://p.test'}", "{}",
-       "clusters[k].cluster.proxy-url names no http:// proxy"},
-      {"{server: https://a.test, proxy-url: 'http://u:secret@p.test/x'}", "{}",
+      {"{server: https://a.test, proxy-url: 'ftp://u:secret@p.test'}", "{}",
+       "clusters[k].cluster.proxy-url must be http://[USER"},
+      {"{server: https://a.test, proxy-url: 'http://u:secret@p.test:x'}", "{}",
        "clusters[k].cluster.proxy-url must be http://[USER"},
       {"{server: 'http://127.0.0.1:1', proxy-url: 'http://p.test'}", "{}",
        "proxy-url goes with an https:// server only"},
@@ -221,11 +225,12 @@ TEST_F(ConfigTest, ProxiesComeFromTheClusterOrTheEnvironment) {
   ASSERT_TRUE(own) << own.error().text();
   ASSERT_TRUE(own->proxy);
   EXPECT_EQ(own->proxy->authority(), "own.test:80");
-  EXPECT_EQ(own->proxy->authorization, "");
+  EXPECT_FALSE(own->proxy->login);
   const auto inherited = load(kubeconfig("{server: https://a.test}"));
   ASSERT_TRUE(inherited && inherited->proxy);
   EXPECT_EQ(inherited->proxy->authority(), "env.test:3128");
-  EXPECT_EQ(inherited->proxy->authorization, "Basic " + base64("ann:pass word"));
+  ASSERT_TRUE(inherited->proxy->login);
+  EXPECT_EQ(inherited->proxy->login->password, "pass word");
   for (const char* server : {"https://b.test", "https://x.b.test:6443", "https://127.0.0.1:6443",
                              "http://localhost:8080"}) {
     const auto straight = load(kubeconfig(std::string("{server: '") + server + "'}"));
@@ -235,7 +240,7 @@ TEST_F(ConfigTest, ProxiesComeFromTheClusterOrTheEnvironment) {
   setenv("HTTPS_PROXY", "ftp://ann:password@env.test", 1);
   const auto refused = load(kubeconfig("{server: https://a.test}"));
   ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().text(), HasSubstr("HTTPS_PROXY names no http:// proxy"));
+  EXPECT_THAT(refused.error().text(), HasSubstr("HTTPS_PROXY must be http://"));
   EXPECT_THAT(refused.error().text(), testing::Not(HasSubstr("password")));
 }
 
@@ -259,6 +264,16 @@ TEST_F(ConfigTest, TokenFileGoesBeforeTokenAndIsReadAgainEachMinute) {
   write("token", "third");
   seconds_ += 61;
   EXPECT_EQ(config->bearer_token(), "third");
+}
+
+TEST_F(ConfigTest, TokenServesUntilItsFileIsThere) {
+  const auto config =
+      load(kubeconfig("{server: https://a.test}", "{token: x, tokenFile: later/token}"));
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->bearer_token(), "x");
+  write("later/token", "first");
+  seconds_ += 61;
+  EXPECT_EQ(config->bearer_token(), "first");
 }
 
 TEST_F(ConfigTest, CertificateAndKeyRotateTogether) {
@@ -349,13 +364,20 @@ TEST_F(InClusterTest, BrokenAccountIsRefusedByFile) {
   EXPECT_THAT(load().error().text(), HasSubstr("not in a pod"));
 }
 
-TEST_F(InClusterTest, ExplicitFileGoesBeforeThePod) {
+// As kubectl: the pod's account is what is left where no kubeconfig is there.
+TEST_F(InClusterTest, FilesGoBeforeThePod) {
   const auto file = kubeconfig("{server: https://explicit.test}");
   EXPECT_EQ(kube::load_config(file)->server, "https://explicit.test");
   // The pod's own directory is not there.
-  EXPECT_FALSE(kube::load_config());
-  unsetenv("KUBERNETES_SERVICE_HOST");
+  constexpr const char* kAccount = "/var/run/secrets/kubernetes.io/serviceaccount";
+  EXPECT_THAT(kube::load_config().error().text(), HasSubstr(kAccount));
+  setenv("KUBECONFIG", "/none/a:/none/b", 1);
+  EXPECT_THAT(kube::load_config().error().text(), HasSubstr(kAccount));
   setenv("KUBECONFIG", (file.string() + ":/none").c_str(), 1);
+  EXPECT_EQ(kube::load_config()->server, "https://explicit.test");
+  unsetenv("KUBECONFIG");
+  fs::create_directory(directory_ / ".kube");
+  fs::rename(file, directory_ / ".kube" / "config");
   EXPECT_EQ(kube::load_config()->server, "https://explicit.test");
 }
 

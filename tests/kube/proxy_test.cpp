@@ -1,10 +1,13 @@
 // The way through an HTTP proxy, and when there is one.
 #include "proxy.h"
 
+#include <array>
+#include <charconv>
 #include <map>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/sha.h>
 
 #include <kube/attach.h>
 #include <kube/client.h>
@@ -21,24 +24,36 @@ using kube::Url;
 using testing::HasSubstr;
 
 TEST(Proxy, UrlsAreReadAndNeverRepeated) {
+  using Kind = kube::Proxy::Kind;
   struct Good {
     const char* text;
+    Kind kind;
     const char* authority;
-    const char* user;
+    const char* login;  // "" for none
   };
-  for (const auto& [text, authority, user] :
-       {Good{"http://p.test:3128", "p.test:3128", ""}, Good{"p.test:3128", "p.test:3128", ""},
-        Good{"HTTP://p.test/", "p.test:80", ""}, Good{"http://[::1]:8080", "[::1]:8080", ""},
-        Good{"http://ann:p%40ss%3A@p.test", "p.test:80", "ann:p@ss:"}}) {
+  for (const auto& [text, kind, authority, login] :
+       {Good{"http://p.test:3128", Kind::kHttp, "p.test:3128", ""},
+        Good{"p.test:3128", Kind::kHttp, "p.test:3128", ""},
+        Good{"HTTP://p.test/", Kind::kHttp, "p.test:80", ""},
+        Good{"http://p.test:80/path", Kind::kHttp, "p.test:80", ""},
+        Good{"http://[::1]:8080", Kind::kHttp, "[::1]:8080", ""},
+        Good{"https://p.test", Kind::kHttps, "p.test:443", ""},
+        Good{"https://p.test:80", Kind::kHttps, "p.test:80", ""},
+        Good{"https://[::1]", Kind::kHttps, "[::1]:443", ""},
+        Good{"socks5://p.test", Kind::kSocks5, "p.test:1080", ""},
+        Good{"socks5h://ann:x@p.test:9050", Kind::kSocks5, "p.test:9050", "ann|x"},
+        Good{"http://ann@p.test", Kind::kHttp, "p.test:80", "ann|"},
+        Good{"http://ann:p%40ss%3A@p.test", Kind::kHttp, "p.test:80", "ann|p@ss:"}}) {
     const auto proxy = kube::parse_proxy(text);
     ASSERT_TRUE(proxy) << text << proxy.error().text();
+    EXPECT_EQ(proxy->kind, kind) << text;
     EXPECT_EQ(proxy->authority(), authority);
-    EXPECT_EQ(proxy->authorization, *user == '\0' ? "" : "Basic " + base64(user)) << text;
+    EXPECT_EQ(proxy->login ? proxy->login->user + "|" + proxy->login->password : "", login) << text;
   }
   for (const char* text :
-       {"", "https://secret.test", "socks5://secret.test", "http://secret.test/path",
-        "http://secret@p.test", "http://a:secret%4@p.test", "http://a:secret%zz@p.test",
-        "http://a:secret@", "http://secret.test:0", "http://secret.test:x", "http://secret test",
+       {"", "ftp://secret.test", "socks4://secret.test", "http://a:secret%4@p.test",
+        "http://a:secret%zz@p.test", "http://secret%4@p.test", "http://a:secret@",
+        "http://secret.test:0", "http://secret.test:x", "http://secret test",
         "http://secret\r\n.test", "http://secret.test?x"}) {
     const auto proxy = kube::parse_proxy(text);
     ASSERT_FALSE(proxy) << text;
@@ -108,9 +123,27 @@ TEST(Proxy, EnvironmentIsReadInEitherCase) {
   variables["NO_PROXY"] = "c.test";
   EXPECT_EQ(proxy("b.test"), "large.test:1");
   EXPECT_EQ(proxy("c.test"), "none");
-  variables["HTTPS_PROXY"] = "https://x";
-  EXPECT_THAT(proxy("a.test"), HasSubstr("HTTPS_PROXY names no http:// proxy"));
+  variables["HTTPS_PROXY"] = "socks5://x";
+  EXPECT_EQ(proxy("a.test"), "x:1080");
+  variables["HTTPS_PROXY"] = "gopher://x";
+  EXPECT_THAT(proxy("a.test"), HasSubstr("HTTPS_PROXY must be http://"));
+  variables["HTTP_PROXY"] = "http://never.test";
   EXPECT_FALSE(*kube::proxy_of_environment({false, "a.test", "80", ""}, environment));
+}
+
+// What a server answers to the key of an upgrade.
+std::string accepted(const std::string& request) {
+  constexpr std::string_view kName = "Sec-WebSocket-Key: ";
+  const auto at = request.find(kName) + kName.size();
+  const std::string key =
+      request.substr(at, request.find("\r\n", at) - at) + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+  std::string digest(SHA_DIGEST_LENGTH, '\0');
+  SHA1(reinterpret_cast<const unsigned char*>(key.data()), key.size(),
+       reinterpret_cast<unsigned char*>(digest.data()));
+  return base64(digest);
+}
+std::string frame(char kind, const std::string& text) {
+  return std::string(1, kind) + static_cast<char>(text.size()) + text;
 }
 
 // Nobody here could resolve the server's name: the proxy does.
@@ -123,43 +156,221 @@ class Tunnel : public ConfigTest {
     server_ = std::make_unique<scripted::Server>(options, [](scripted::Peer& peer, int) {
       for (std::string got; !(got = peer.read_request()).empty();) {
         const bool told = got.find("Proxy-Authorization") != std::string::npos;
-        if (got.find("Upgrade: websocket") != std::string::npos)
-          peer.respond(R"({"kind":"Status","reason":"Forbidden","message":"no"})", "403 Forbidden");
-        else
+        if (got.find("Bearer t0ken\r\n") == std::string::npos) {
+          peer.respond(R"({"kind":"Status","message":"no"})", "401 Unauthorized");
+        } else if (got.find("Upgrade: websocket") != std::string::npos) {
+          peer.write(
+              "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+              "Sec-WebSocket-Protocol: v5.channel.k8s.io\r\nSec-WebSocket-Accept: " +
+              accepted(got) + "\r\n\r\n" + frame('\x82', "\x01ready") +
+              frame('\x82', "\x03{\"status\":\"Success\"}") + frame('\x88', ""));
+        } else if (got.find("watch=true") != std::string::npos) {
+          const std::string event =
+              R"({"type":"ADDED","object":{"metadata":{"name":"n","resourceVersion":"1"}}})"
+              "\n";
+          std::array<char, 8> size{};
+          const auto end = std::to_chars(size.begin(), size.end(), event.size(), 16).ptr;
+          peer.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                     std::string(size.begin(), end) + "\r\n" + event + "\r\n0\r\n\r\n");
+        } else {
           peer.respond(Json{{"sni", peer.server_name()}, {"told", told}}.dump());
+        }
       }
     });
   }
-  kube::Config config(const scripted::Server& proxy, const std::string& user = "") {
-    auto out = load(kubeconfig("{server: 'https://api.test:6443', proxy-url: 'http://" + user +
-                               "127.0.0.1:" + proxy.port() + "', certificate-authority-data: " +
-                               base64(authority().certificate) + "}"));
+  [[nodiscard]] int port() const { return std::stoi(server_->port()); }
+  // A proxy's own, by the cluster's authority.
+  static scripted::Options tls() {
+    scripted::Options out;
+    out.identity = test_pki::issue(
+        authority(), {"proxy", {}, {"127.0.0.1"}, test_pki::Purpose::kServer, 24h, ""});
+    return out;
+  }
+  kube::Config config(const scripted::Server& proxy, const std::string& scheme_and_user = "http://",
+                      const std::string& more = "") {
+    auto out = load(kubeconfig(
+        "{server: 'https://api.test:6443', proxy-url: '" + scheme_and_user +
+            "127.0.0.1:" + proxy.port() + "'" +
+            (more.empty() ? ", certificate-authority-data: " + base64(authority().certificate)
+                          : ", " + more) +
+            "}",
+        "{token: t0ken}"));
     EXPECT_TRUE(out) << out.error().text();
     return out.value_or(kube::Config());
   }
-  kube::Result<Json> get(const kube::Config& config) {
+  static kube::Result<Json> get(const kube::Config& config) {
     // cpprestsdk is asked for and knows no proxy.
     return kube::Client::connect(config)->get(kube::resources::kNodes, "", "n");
+  }
+  static std::string attach(const kube::Config& config) {
+    kube::Attachment attachment(config, {"ns", "p", "c", 30s, 30s});
+    std::string said;
+    const auto end = attachment.run([] {}, [&said](std::string_view text) { said.append(text); });
+    return end ? said + "/" + std::to_string(static_cast<int>(end->kind)) : end.error().text();
+  }
+  // All that goes to a server goes through.
+  static void try_all(const kube::Config& through) {
+    const auto client = kube::Client::connect(through);
+    for (int i = 0; i < 2; ++i) {
+      const auto got = client->get(kube::resources::kNodes, "", "n");
+      ASSERT_TRUE(got) << got.error().text();
+      EXPECT_EQ(*got, Json({{"sni", "api.test"}, {"told", false}}));
+    }
+    std::string seen;
+    const auto watched = client->watch(kube::resources::kNodes, {},
+                                       [&seen](const kube::WatchEvent& event) {
+                                         seen += event.object["metadata"]["name"];
+                                         return true;
+                                       },
+                                       {});
+    EXPECT_TRUE(watched) << watched.error().text();
+    EXPECT_EQ(seen, "n");
+    EXPECT_EQ(attach(through), "ready/0");
   }
   std::unique_ptr<scripted::Server> server_;
 };
 
+// For calls, of which the second goes over the first one's connection, a watch and a terminal.
 TEST_F(Tunnel, GoesToTheServerItself) {
-  const auto proxy = scripted::connect_proxy(std::stoi(server_->port()));
-  const auto through = config(*proxy, "ann:secret@");
-  const auto got = get(through);
-  ASSERT_TRUE(got) << got.error().text();
-  EXPECT_EQ(*got, Json({{"sni", "api.test"}, {"told", false}}));
-  kube::Attachment attachment(through, {"ns", "p", "c", 30s, 30s});
-  const auto end = attachment.run([] {}, [](std::string_view) {});
-  ASSERT_FALSE(end);
-  EXPECT_EQ(end.error().code, 403) << end.error().text();
-  const auto asked = proxy->notes();
-  ASSERT_EQ(asked.size(), 2U);
-  for (const std::string& head : asked) {
-    EXPECT_THAT(head, testing::StartsWith("CONNECT api.test:6443 HTTP/1.1\r\n"));
-    EXPECT_THAT(head, HasSubstr("Host: api.test:6443\r\n"));
-    EXPECT_THAT(head, HasSubstr("Proxy-Authorization: Basic " + base64("ann:secret") + "\r\n"));
+  const auto http = std::make_shared<scripted::Heard>();
+  const auto proxy = scripted::connect_proxy(port(), "200 Connected", {}, http);
+  try_all(config(*proxy, "http://ann:secret@"));
+  const auto secured = std::make_shared<scripted::Heard>();
+  const auto over_tls = scripted::connect_proxy(port(), "200 Connected", tls(), secured);
+  try_all(config(*over_tls, "https://ann:secret@"));
+  for (auto* one : {proxy.get(), over_tls.get()}) {
+    const auto asked = one->notes();
+    EXPECT_EQ(asked.size(), 3U);
+    for (const std::string& head : asked) {
+      EXPECT_THAT(head, testing::StartsWith("CONNECT api.test:6443 HTTP/1.1\r\n"));
+      EXPECT_THAT(head, HasSubstr("Host: api.test:6443\r\n"));
+      EXPECT_THAT(head, HasSubstr("Proxy-Authorization: Basic " + base64("ann:secret") + "\r\n"));
+      EXPECT_THAT(head, testing::Not(HasSubstr("t0ken"))) << "the server's, not the proxy's";
+    }
+  }
+  const auto socks = std::make_shared<scripted::Heard>();
+  const auto known = scripted::socks_proxy(port(), "ann:secret", socks);
+  try_all(config(*known, "socks5://ann:secret@"));
+  try_all(config(*known, "socks5h://ann:secret@"));
+  EXPECT_THAT(known->notes(),
+              testing::AllOf(testing::SizeIs(6), testing::Each("ann:secret api.test:6443")));
+  const auto open = scripted::socks_proxy(port());
+  try_all(config(*open, "socks5://"));
+  try_all(config(*scripted::socks_proxy(port()), "socks5://ann:secret@"));
+  for (const auto& heard : {http, secured, socks}) {
+    EXPECT_GT(heard->text().size(), 1000U);
+    EXPECT_THAT(heard->text(), testing::Not(HasSubstr("t0ken")));
+    EXPECT_THAT(heard->text(), testing::Not(HasSubstr("GET /")));
+  }
+}
+
+TEST_F(Tunnel, SocksIsToldAddressesAsSuch) {
+  const auto proxy = scripted::socks_proxy(port());
+  const auto through = load(kubeconfig(
+      "{server: 'https://192.0.2.7:6443', tls-server-name: api.test, proxy-url: "
+      "'socks5://127.0.0.1:" +
+          proxy->port() + "', certificate-authority-data: " + base64(authority().certificate) + "}",
+      "{token: t0ken}"));
+  ASSERT_TRUE(through) << through.error().text();
+  try_all(*through);
+  EXPECT_THAT(proxy->notes(), testing::Each(" 192.0.2.7:6443"));
+}
+
+// A proxy with TLS proves itself, by the cluster's authority or the system's, and is shown nothing.
+TEST_F(Tunnel, ProxiesWithTlsAreVerified) {
+  scripted::Options foreign;
+  foreign.identity =
+      test_pki::issue(test_pki::make_ca("other"),
+                      {"proxy", {}, {"127.0.0.1"}, test_pki::Purpose::kServer, 24h, ""});
+  scripted::Options other_name;
+  other_name.identity = test_pki::issue(
+      authority(), {"proxy", {"proxy.test"}, {}, test_pki::Purpose::kServer, 24h, ""});
+  for (const auto& identity : {foreign, other_name}) {
+    const auto proxy = scripted::connect_proxy(port(), "200 Connected", identity);
+    const auto through = config(*proxy, "https://ann:secret@");
+    const auto refused = get(through);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().reason, kube::kTransportReasonTls);
+    EXPECT_THAT(refused.error().text(),
+                HasSubstr("TLS with the proxy 127.0.0.1:" + proxy->port() + ": "));
+    EXPECT_THAT(attach(through), HasSubstr("TLS with the proxy"));
+    EXPECT_TRUE(proxy->notes().empty()) << "a password has gone to a stranger";
+    const auto unverified = config(*proxy, "https://", "insecure-skip-tls-verify: true");
+    EXPECT_TRUE(get(unverified));
+  }
+}
+
+// SOCKS as far as a proxy goes along; what it says is not part of a connection.
+TEST_F(Tunnel, SocksRefusalsSayWhoseTheyAre) {
+  using std::string_literals::operator""s;
+  struct Case {
+    const char* user;
+    std::vector<std::string> says;  // each after something was heard
+    const char* error;
+  };
+  const std::string none = "\x05\xff";
+  const std::string open = "\x05\x00"s;
+  const std::string asks = "\x05\x02";
+  for (const auto& [user, says, error] :
+       {Case{"", {none}, "wants a user and a password"},
+        Case{"ann:secret@", {none}, "does not take the user and the password"},
+        Case{"", {asks}, "wants a user and a password"},
+        Case{"ann:secret@", {asks, "\x01\x01"}, "does not take the user and the password"},
+        Case{"", {open, "\x05\x01\x00\x01"s}, "fails"},
+        Case{"", {open, "\x05\x02\x00\x01"s}, "does not allow it"},
+        Case{"", {open, "\x05\x04\x00\x01"s}, "it must know its name"},
+        Case{"", {open, "\x05\x05\x00\x01"s}, "is the server up?"},
+        Case{"", {open, "\x05\x63\x00\x01"s}, "for a reason of its own"},
+        Case{"", {open, "\x05\x00\x00\x07"s}, "an address of no kind"},
+        Case{"", {"HTTP/1.1 400 Bad Request\r\n\r\n"}, "does not speak SOCKS 5"},
+        Case{"", {}, "SOCKS with the proxy"}, Case{"", {"\x05"}, "SOCKS with the proxy"},
+        Case{"", {open}, "SOCKS with the proxy"},
+        Case{"ann:secret@", {asks}, "SOCKS with the proxy"},
+        Case{"", {open, "\x05\x00\x00\x01\x7f"s}, "SOCKS with the proxy"}}) {
+    SCOPED_TRACE(error);
+    scripted::Server proxy({}, [says = says](scripted::Peer& peer, int) {
+      for (const std::string& text : says) {
+        peer.read_some();
+        if (!peer.write(text)) return;
+      }
+      peer.read_some();
+      peer.close();
+    });
+    const auto through = config(proxy, std::string("socks5://") + user);
+    const auto refused = get(through);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, 0);
+    for (const std::string& text : {refused.error().text(), attach(through)}) {
+      EXPECT_THAT(text, HasSubstr(error));
+      EXPECT_THAT(text, HasSubstr("the proxy 127.0.0.1:" + proxy.port()));
+      EXPECT_THAT(text, testing::Not(HasSubstr("secret")));
+    }
+  }
+}
+
+// Whatever the kind: one that ends in mid-handshake or says nothing is an error in time.
+TEST_F(Tunnel, ProxiesThatEndOrSayNothingAreErrors) {
+  scripted::Server rude({}, [](scripted::Peer& peer, int) {
+    peer.read_some();
+    peer.reset();
+  });
+  for (const char* scheme : {"http://", "https://", "socks5://"}) {
+    const auto through = config(rude, scheme);
+    const auto refused = get(through);
+    ASSERT_FALSE(refused) << scheme;
+    EXPECT_THAT(refused.error().text(), HasSubstr("the proxy 127.0.0.1:" + rude.port()));
+    EXPECT_THAT(attach(through), HasSubstr("the proxy 127.0.0.1:" + rude.port()));
+  }
+  scripted::Server silent({}, [](scripted::Peer& peer, int) { peer.wait_for_close(); });
+  for (const char* scheme : {"http://", "https://", "socks5://"}) {
+    kube::TransportOptions options;
+    options.base_url = "https://api.test:6443";
+    options.proxy = config(silent, scheme).proxy;
+    options.connect_timeout = 300ms;
+    const auto late = kube::make_beast_transport(options)->send({}, {});
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().reason, kube::kTransportReasonTimeout) << late.error().text();
+    EXPECT_THAT(late.error().text(), HasSubstr("the proxy 127.0.0.1:" + silent.port()));
   }
 }
 
@@ -182,17 +393,14 @@ TEST_F(Tunnel, RefusalsSayWhoseTheyAre) {
       peer.write("HTTP/1.1 " + answer + "\r\n\r\n");
       peer.wait_for_close();
     });
-    const auto through = config(proxy, user);
+    const auto through = config(proxy, std::string("http://") + user);
     const auto refused = get(through);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, 0);
     EXPECT_THAT(refused.error().text(), HasSubstr(says));
     EXPECT_THAT(refused.error().text(), HasSubstr("127.0.0.1:" + proxy.port()));
     EXPECT_THAT(refused.error().text(), testing::Not(HasSubstr("secret")));
-    kube::Attachment attachment(through, {"ns", "p", "c", 30s, 30s});
-    const auto end = attachment.run([] {}, [](std::string_view) {});
-    ASSERT_FALSE(end);
-    EXPECT_THAT(end.error().text(), HasSubstr(says));
+    EXPECT_THAT(attach(through), HasSubstr(says));
   }
 }
 

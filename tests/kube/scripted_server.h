@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <boost/asio/ip/tcp.hpp>
@@ -64,6 +65,26 @@ class Peer {
     std::string request = text.substr(0, size);
     text.erase(0, size);
     return request;
+  }
+
+  // Exactly so many bytes; fewer where the client has gone.
+  std::string read(std::size_t size) {
+    while (pending_.size() < size && read_more()) {
+    }
+    const std::string out = pending_.substr(0, size);
+    pending_.erase(0, size);
+    return out;
+  }
+  // What has come; "" where the client has gone.
+  std::string read_some() {
+    if (pending_.empty()) read_more();
+    return std::exchange(pending_, {});
+  }
+  // Something has come that is no longer in the socket.
+  bool has_pending() {
+    if (!pending_.empty() || !tls_) return !pending_.empty();
+    SSL* ssl = tls_->native_handle();
+    return SSL_has_pending(ssl) == 1 || BIO_ctrl_pending(SSL_get_rbio(ssl)) > 0;
   }
 
   // False where the client has gone.

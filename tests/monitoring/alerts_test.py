@@ -19,6 +19,7 @@ DENIED = 'palisade_webhook_reviews_total{operation="CREATE",verdict="denied"}'
 BURNT = 'palisade_gateway_budget_refusals_total{code="budget_exceeded"}'
 WAIT, LOOK = "palisade_operator_queue_longest_wait_seconds", "palisade_operator_longest_look_seconds"
 LEADER = 'palisade_operator_leader{{instance="{}"}}'
+EMPTY = 'palisade_operator_pools{state="empty"}'
 SHED, LATE = "palisade_webhook_shed_total", "palisade_webhook_late_total"
 REFUSED = 'palisade_agent_workspace_refusals{workspace_namespace="team-a",workspace="fix"}'
 DAYS = 24 * 3600
@@ -77,6 +78,10 @@ CASES: dict[str, Alert] = {
     "PalisadeReconcilesFail": Alert(
         [Fires({"palisade_operator_queue_failing": "0 2x60"}, "35m", {}, "The operator has failed to look at 2 workspaces for half an hour.")],
         [({"palisade_operator_queue_failing": "0 2x10 0 2x40"}, "35m"), ({"palisade_operator_queue_failing": "0x60"}, "50m")]),
+    "PalisadePoolEmpty": Alert(
+        [Fires({EMPTY: "0x5 2x60"}, "40m", {}, "Not one pod has waited in 2 pools for half an hour.")],
+        # One that is emptied and filled again; and pools from which nothing is asked.
+        [({EMPTY: "1x20 0x1 1x20"}, "40m"), ({'palisade_operator_pools{state="idle"}': "3x60", EMPTY: "0x60"}, "40m")]),
     "PalisadeReviewsShed": Alert(
         [Fires({SHED: "0+10x60", LATE: "0x60"}, "15m"), Fires({SHED: "0x60", LATE: "0x5 0+1x50"}, "20m")],
         [({SHED: "7x60", LATE: "0x60"}, "15m"), ({SHED: "0x5 3x50", LATE: "0x60"}, "30m")]),

@@ -38,7 +38,9 @@ class MetricsTest : public ::testing::Test {
                         {"findings", 1}}}},
                      name);
   }
-  void show(const std::vector<kube::ObjectPtr>& workspaces) { metrics_.show(workspaces, {}, {}); }
+  void show(const std::vector<kube::ObjectPtr>& workspaces) {
+    metrics_.show(workspaces, {}, {}, {});
+  }
   // A line of the page.
   [[nodiscard]] bool has(const std::string& line) {
     const std::string text = prometheus::TextSerializer().Serialize(registry_.Collect());
@@ -111,6 +113,42 @@ TEST_F(MetricsTest, RefusalsAreCountedOnceAndByKind) {
   metrics_.changed(workspace("Running"), ended(2, 0, 2), kMade);
   EXPECT_TRUE(has(R"(palisade_agent_refusals_total{kind="program"} 5)"));
   EXPECT_TRUE(has(R"(palisade_agent_refusals_total{kind="other"} 5)"));
+}
+
+TEST_F(MetricsTest, PoolsAreCountedByWhatWaitsThere) {
+  const auto pool = [](int wanted, Json status) {
+    return std::make_shared<const Json>(
+        Json{{"spec", {{"replicas", wanted}}}, {"status", std::move(status)}});
+  };
+  metrics_.show({},
+                {pool(2, {{"replicas", 3}, {"readyReplicas", 2}, {"updatedReplicas", 3}}),
+                 pool(4, {{"replicas", 4}, {"readyReplicas", 1}, {"updatedReplicas", 2}}),
+                 pool(1, Json::object()), pool(0, {{"readyReplicas", 0}}),
+                 pool(1, {{"readyReplicas", "one"}, {"replicas", -3}})},
+                {}, {});
+  EXPECT_TRUE(has(R"(palisade_operator_pools{state="full"} 1)"));
+  EXPECT_TRUE(has(R"(palisade_operator_pools{state="short"} 1)"));
+  EXPECT_TRUE(has(R"(palisade_operator_pools{state="empty"} 2)"));
+  EXPECT_TRUE(has(R"(palisade_operator_pools{state="idle"} 1)"));
+  EXPECT_TRUE(has(R"(palisade_operator_warm_pods{state="waiting"} 3)"));
+  EXPECT_TRUE(has(R"(palisade_operator_warm_pods{state="coming"} 2)"));
+  EXPECT_TRUE(has(R"(palisade_operator_warm_pods{state="outdated"} 2)"));
+  show({});
+  EXPECT_TRUE(has(R"(palisade_operator_pools{state="empty"} 0)"));
+  EXPECT_TRUE(has(R"(palisade_operator_warm_pods{state="waiting"} 0)"));
+}
+
+TEST_F(MetricsTest, ClaimsAreCountedByResultAndTimedWhereOneWasTaken) {
+  metrics_.claimed(WarmPods::kOffered, 20ms);
+  metrics_.claimed(WarmPods::kOffered, std::nullopt);
+  metrics_.claimed(WarmPods::kNone, std::nullopt);
+  metrics_.claimed(WarmPods::kUnfit, std::nullopt);
+  EXPECT_TRUE(has(R"(palisade_operator_warm_claims_total{result="taken"} 2)"));
+  EXPECT_TRUE(has(R"(palisade_operator_warm_claims_total{result="none"} 1)"));
+  EXPECT_TRUE(has(R"(palisade_operator_warm_claims_total{result="unfit"} 1)"));
+  EXPECT_TRUE(has("palisade_operator_warm_claim_duration_seconds_count 1"));
+  EXPECT_TRUE(has(R"(palisade_operator_warm_claim_duration_seconds_bucket{le="0.025"} 1)"));
+  EXPECT_TRUE(has(R"(palisade_operator_warm_claim_duration_seconds_bucket{le="0.01"} 0)"));
 }
 
 TEST_F(MetricsTest, NonsenseInAStatusCountsNothing) {

@@ -233,20 +233,32 @@ void Kubelet::look(const Json& pod, const std::stop_token& stop) const {
     return;
   }
   if (pod["status"].value("phase", "") == "Running") return;
-  const Json status{
-      {"metadata", {{"uid", metadata["uid"]}}},
-      {"status",
-       {{"phase", "Running"},
-        {"startTime", format_time(std::chrono::system_clock::now())},
-        {"containerStatuses",
-         Json::array({{{"name", "aider"},
-                       {"ready", true},
-                       {"restartCount", 0},
-                       {"image", ""},
-                       {"imageID", ""},
-                       {"state", {{"running", {{"startedAt", "2026-01-01T00:00:00Z"}}}}}}})}}}};
+  const auto runs = [](const char* container) {
+    return Json{
+        {"name", container}, {"ready", true},
+        {"restartCount", 0}, {"image", ""},
+        {"imageID", ""},     {"state", {{"running", {{"startedAt", "2026-01-01T00:00:00Z"}}}}}};
+  };
+  const Json annotations = metadata.value("annotations", Json::object());
+  Json status;
+  if (metadata["labels"].contains(kPoolLabel)) {
+    // It waits, with all but the agent's container running.
+    if (pod["status"].contains("initContainerStatuses")) return;
+    status["phase"] = "Pending";
+    for (const char* container : {"recorder", "relay", "courier", "checkout"})
+      status["initContainerStatuses"].push_back(runs(container));
+  } else if (annotations.contains(kShapeAnnotation) &&
+             !annotations.contains(kDeliveredAnnotation)) {
+    return;
+  } else {
+    status["phase"] = "Running";
+    status["containerStatuses"].push_back(runs("aider"));
+  }
+  if (!pod["status"].contains("startTime"))
+    status["startTime"] = format_time(std::chrono::system_clock::now());
+  const Json change{{"metadata", {{"uid", metadata["uid"]}}}, {"status", std::move(status)}};
   static_cast<void>(
-      client_->patch(kPods, ns, name, kube::PatchType::kMerge, status, "status", stop));
+      client_->patch(kPods, ns, name, kube::PatchType::kMerge, change, "status", stop));
 }
 
 Watcher::Watcher(std::shared_ptr<const kube::Client> client) {

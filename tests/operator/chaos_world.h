@@ -37,6 +37,8 @@ class Stage {
   // Why the cluster is not as the workspaces' specs say, or "".
   [[nodiscard]] std::string wrong() const;
   [[nodiscard]] std::string log() const;
+  // A path beside the operator's log.
+  [[nodiscard]] std::string file(const std::string& name) const { return directory_ / name; }
 
   std::unique_ptr<kube::EnvTest> env;
   std::shared_ptr<const kube::Client> admin;
@@ -71,7 +73,7 @@ class OperatorProcess {
   int pid_ = -1;
 };
 
-// Runs what may run, and lets go of what is to end.
+// Runs what may run, a pool's pod up to where it waits, and lets go of what is to end.
 class Kubelet {
  public:
   explicit Kubelet(std::shared_ptr<const kube::Client> client);

@@ -139,7 +139,7 @@ void Model::take(const Action& action) {
   kube::ObjectPtr* const held = *from ? from : place(action);
   if (!*held || (**held)["metadata"]["uid"] != action.uid) return;
   const Json version = (**held)["metadata"].value("resourceVersion", Json(""));
-  if (!action.version.empty() && action.version != version) return;
+  if (!action.version.empty() && version != action.version) return;
   Json object = **held;
   object.merge_patch(action.object);
   held->reset();

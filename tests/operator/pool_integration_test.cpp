@@ -268,12 +268,103 @@ TEST_F(PoolTest, TwoOperatorsNeverGiveOnePodToTwo) {
   EXPECT_GE(taken, 1U);
 }
 
+// Between the making of the ConfigMap and the moment that the webhook knows the pod nobody guards
+// it, and a namespace may be out of the webhook's reach.
+TEST_F(PoolTest, APodThatSomebodyHadAHandInIsNeverTakenAndEnds) {
+  make_pool(1);
+  await_warm(1);
+  for (const char* what : {"config", "image", "label"}) {
+    SCOPED_TRACE(what);
+    await_warm(1);
+    const Json before = waiting().at(0);
+    const std::string name = before["metadata"]["name"];
+    const std::string is = what;
+    if (is == "config") patch(kConfigMaps, name, {{"data", {{"relay.json", "{}"}}}});
+    if (is == "image") {
+      Json containers = before["spec"]["containers"];
+      containers[0]["image"] = "registry.example.com/theirs:1";
+      patch(kPods, name, {{"spec", {{"containers", containers}}}});
+    }
+    if (is == "label")
+      patch(kPods, name, {{"metadata", {{"labels", {{kWorkspaceLabel, "fix-login"}}}}}});
+    // The pool hears of pods; of a ConfigMap when it looks for another reason.
+    patch(pools(), "warm", {{"metadata", {{"annotations", {{"test/touched", what}}}}}});
+    eventually("another waits", [&] {
+      const auto now = waiting();
+      return now.size() == 1 && now[0]["metadata"]["uid"] != before["metadata"]["uid"];
+    });
+  }
+}
+
+// The write by which a pod is taken, sent by one that led before, comes when the workspace has
+// another pod.
+TEST_F(PoolTest, APodThatWasTakenTooLateEndsAndTheSessionsOwnStays) {
+  make_pool(1);
+  await_warm(1);
+  Json other = templated();
+  other["spec"]["agent"]["resources"]["limits"]["memory"] = "3Gi";
+  const std::string uid = make(other)["metadata"]["uid"];
+  const Json own = await_pod();
+  const std::string late = waiting().at(0)["metadata"]["name"];
+  patch(kPods, late,
+        {{"metadata",
+          {{"labels", {{kPoolLabel, nullptr}, {kWorkspaceLabel, "fix-login"}}},
+           {"ownerReferences", own["metadata"]["ownerReferences"]}}}});
+  eventually("it has gone", [&] { return pod(late).is_null(); });
+  EXPECT_EQ(pod()["metadata"]["uid"], own["metadata"]["uid"]);
+  EXPECT_FALSE(pod()["metadata"].contains("deletionTimestamp"));
+  await_waiting(1);
+  EXPECT_NE(waiting().at(0)["metadata"]["name"], late);
+}
+
+// Who is offered a pod and cannot begin keeps it from nobody.
+TEST_F(PoolTest, OneThatCannotBeginHoldsNoPodBack) {
+  make_pool(1);
+  await_warm(1);
+  Json poor = templated("poor");
+  poor["spec"]["repository"]["credentials"]["secretRef"]["name"] = "not-there";
+  make(poor);
+  await_condition("CredentialsReady", "False", "SecretNotFound", "poor");
+  make(templated());
+  eventually("it took the pod", [&] { return status().contains("warmPod"); });
+}
+
+TEST_F(PoolTest, WhatBecomesOfClaimsIsCounted) {
+  const auto claims = [](const std::string& result) {
+    for (const auto& family : registry_->Collect()) {
+      if (family.name != "palisade_operator_warm_claims_total") continue;
+      for (const auto& metric : family.metric) {
+        if (metric.label.at(0).value == result) return metric.counter.value;
+      }
+    }
+    return -1.0;
+  };
+  const double taken = claims("taken");
+  const double none = claims("none");
+  const double unfit = claims("unfit");
+  make_pool(1);
+  await_warm(1);
+  make(templated());
+  eventually("taken", [&] { return claims("taken") > taken; });
+  patch(pools(), "warm", {{"spec", {{"replicas", 0}}}}, "scale");
+  await_waiting(0);
+  make(templated("second"));
+  eventually("none waits", [&] { return claims("none") > none; });
+  Json terminal = templated("third");
+  terminal["spec"].erase("task");
+  make(terminal);
+  eventually("it is another", [&] { return claims("unfit") > unfit; });
+}
+
 TEST_F(PoolTest, QuotaIsToldAndNothingSpins) {
-  make(kube::Resource{"", "v1", "resourcequotas", "ResourceQuota", true},
-       {{"apiVersion", "v1"},
-        {"kind", "ResourceQuota"},
-        {"metadata", {{"name", "few"}}},
-        {"spec", {{"hard", {{"pods", "0"}}}}}});
+  const kube::Resource quotas{"", "v1", "resourcequotas", "ResourceQuota", true};
+  make(quotas, {{"apiVersion", "v1"},
+                {"kind", "ResourceQuota"},
+                {"metadata", {{"name", "few"}}},
+                {"spec", {{"hard", {{"pods", "0"}}}}}});
+  // There is no controller that would fill it in.
+  patch(quotas, "few", {{"status", {{"hard", {{"pods", "0"}}}, {"used", {{"pods", "0"}}}}}},
+        "status");
   make_pool(1);
   eventually("it says so", [&] { return reason("Ready") == "PodNotCreated"; });
   const Recorder recorder(admin_, ns_);

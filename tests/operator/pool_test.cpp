@@ -20,6 +20,12 @@ bool is_gated(const Json& pod) {
   return pod["spec"].contains("schedulingGates");
 }
 
+Workspace template_of(const PoolModel& model) {
+  auto made = template_workspace(*parse_pool(model.seen.pool), *model.seen.workspace_template);
+  if (!made) throw std::runtime_error(made.error());
+  return std::move(*made);
+}
+
 std::set<std::string> names(const PoolModel& model) {
   std::set<std::string> out;
   for (const Json& pod : model.pods())
@@ -256,7 +262,8 @@ TEST(Pool, AnOldPodGoesBeforeItIsTooOldForASession) {
 }
 
 TEST(Pool, WhatSomebodyMayHaveTouchedEnds) {
-  for (const char* what : {"debugged", "account", "config"}) {
+  for (const char* what : {"debugged", "account", "config", "data", "binary", "image", "label",
+                           "unmarked", "no seal"}) {
     SCOPED_TRACE(what);
     PoolModel model(1);
     model.settle();
@@ -269,11 +276,53 @@ TEST(Pool, WhatSomebodyMayHaveTouchedEnds) {
                       {{"spec", {{"ephemeralContainers", Json::array({{{"name", "d"}}})}}}});
     if (what == std::string("account")) place.account.reset();
     if (what == std::string("config")) place.config.reset();
+    // Written before the webhook knew the pod: its containers may have read it.
+    if (what == std::string("data"))
+      PoolModel::edit(place.config, {{"data", {{"relay.json", "{}"}}}});
+    if (what == std::string("binary"))
+      PoolModel::edit(place.config, {{"binaryData", {{"repo.bundle", "IyB2MiBnaXQ="}}}});
+    if (what == std::string("image")) {
+      Json images = (*place.pod)["spec"]["initContainers"];
+      images[2]["image"] = "registry.example.com/relay:theirs";
+      PoolModel::edit(place.pod, {{"spec", {{"initContainers", images}}}});
+    }
+    if (what == std::string("label"))
+      PoolModel::edit(place.pod, {{"metadata", {{"labels", {{kWorkspaceLabel, "other"}}}}}});
+    if (what == std::string("unmarked"))
+      PoolModel::edit(place.pod, {{"metadata", {{"labels", {{kAgentLabel, nullptr}}}}}});
+    if (what == std::string("no seal"))
+      PoolModel::edit(place.pod, {{"metadata", {{"annotations", {{kConfigAnnotation, nullptr}}}}}});
+    const Json wanted = desired_warm_pod({"team-a", "warm", kPoolUid, {}, {}}, template_of(model),
+                                         model.config.defaults);
+    EXPECT_FALSE(place.config && place.account &&
+                 may_be_taken(*place.pod, *place.config, wanted, kPoolUid));
     model.now += 1s;
     model.settle();
     EXPECT_EQ(model.pods().size(), 1U);
     EXPECT_NE(names(model), before);
   }
+}
+
+// Offered is what waits, belongs to the pool alone, and is as it was made.
+TEST(Pool, OffersWhatNobodyTouched) {
+  PoolModel model(1);
+  model.settle();
+  const WarmPlace& place = model.seen.places.at(0);
+  const Json wanted = desired_warm_pod({"team-a", "warm", kPoolUid, {}, {}}, template_of(model),
+                                       model.config.defaults);
+  EXPECT_FALSE(may_be_taken(*place.pod, *place.config, wanted, kPoolUid)) << "it still comes up";
+  model.bring_up();
+  EXPECT_TRUE(may_be_taken(*place.pod, *place.config, wanted, kPoolUid));
+  EXPECT_FALSE(may_be_taken(*place.pod, *place.config, wanted, "another")) << "a namesake's";
+  Json shared = *place.pod;
+  shared["metadata"]["ownerReferences"].push_back(
+      {{"apiVersion", kApiVersion}, {"kind", kKind}, {"name", "fix-login"}, {"uid", kUid}});
+  EXPECT_FALSE(may_be_taken(shared, *place.config, wanted, kPoolUid));
+  // What the API server and the scheduler add is no touch.
+  Json placed = *place.pod;
+  placed["metadata"]["labels"]["topology.kubernetes.io/zone"] = "a";
+  placed["spec"]["nodeName"] = "node-1";
+  EXPECT_TRUE(may_be_taken(placed, *place.config, wanted, kPoolUid));
 }
 
 TEST(Pool, SaysWhyNothingCanWait) {

@@ -135,14 +135,14 @@ void ModelApi::edit(const std::string& plural, const std::string& key, const Jso
   Json changed = *found;
   changed.merge_patch(merge_patch);
   if (changed == *found) return;
-  if (plural == "networkpolicies") touched_[key] = true;
+  if (plural == "networkpolicies") was_touched(key);
   store(plural, std::move(changed));
 }
 
 void ModelApi::remove(const std::string& plural, const std::string& key, bool at_once) {
   const auto found = find(plural, key);
   if (!found) return;
-  if (plural == "networkpolicies") touched_[key] = true;
+  if (plural == "networkpolicies") was_touched(key);
   if (at_once) {
     drop(plural, key);
   } else {
@@ -222,6 +222,9 @@ kube::Response ModelApi::answer(const kube::Request& request, const Place& place
          std::to_string(out.status) + (after == before ? " (as it was)" : "") +
          (at.plural == "networkpolicies" && after ? " " + (*after)["spec"].dump() : ""));
   if (after != before) look(at, before, after, process);
+  // A write's answer shows what is stored now.
+  if (at.plural == "networkpolicies" && out.status < 300 && after)
+    was_read(at.key(), after, process);
   return out;
 }
 

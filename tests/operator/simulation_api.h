@@ -88,6 +88,7 @@ class ModelApi {
   void look(const Place& place, const kube::ObjectPtr& before, const kube::ObjectPtr& after,
             int process);
   void was_read(const std::string& policy, const kube::ObjectPtr& found, int process);
+  void was_touched(const std::string& policy);
   void look_at_policy(const Place& place, const kube::ObjectPtr& before,
                       const kube::ObjectPtr& after);
   void look_at_pod(const Place& place, const kube::ObjectPtr& before, const kube::ObjectPtr& after,
@@ -100,14 +101,14 @@ class ModelApi {
   [[nodiscard]] kube::ObjectPtr live_pod(const std::string& key) const;
 
   struct Read {
-    bool right = false;  // the policy denied all when the process read it
+    bool right = false;  // the policy denied all when the process last read or wrote it
     Json egress;
+    bool touched = false;  // by others since then
   };
   std::map<std::string, std::map<std::string, kube::ObjectPtr>> objects_;  // plural, key
   std::map<std::string, std::vector<StoreEvent>> logs_;
   std::map<std::string, Json> allowed_;               // what a live pod may reach, by its uid
   std::map<std::pair<int, std::string>, Read> read_;  // policies, by process and key
-  std::map<std::string, bool> touched_;  // policies that others changed since then, by key
   std::uint64_t version_ = 100;
   int uids_ = 0;
 };

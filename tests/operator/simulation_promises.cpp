@@ -55,12 +55,17 @@ kube::ObjectPtr ModelApi::live_pod(const std::string& key) const {
   return live ? pod : nullptr;
 }
 
-// What others do after it is not the reader's fault.
+// What others do after it is not the reader's fault: no request holds two objects at once, and
+// with the webhook nobody else may change a live session's policy.
 void ModelApi::was_read(const std::string& policy, const kube::ObjectPtr& found, int process) {
-  touched_[policy] = false;
-  Read& read = read_[{process, policy}];
-  read.right = found && denies_all(*found);
-  read.egress = found ? egress_of(*found) : Json::array();
+  read_[{process, policy}] = {found && denies_all(*found),
+                              found ? egress_of(*found) : Json::array(), false};
+}
+
+void ModelApi::was_touched(const std::string& policy) {
+  for (auto& [reader, read] : read_) {
+    if (reader.second == policy) read.touched = true;
+  }
 }
 
 void ModelApi::look(const Place& place, const kube::ObjectPtr& before, const kube::ObjectPtr& after,
@@ -113,10 +118,10 @@ void ModelApi::look_at_pod(const Place& place, const kube::ObjectPtr& before,
   const auto policy = find("networkpolicies", place.key());
   const Read& read = read_[{process, place.key()}];
   const bool right = policy && denies_all(*policy);
-  if (!right && !(read.right && touched_[place.key()]))
+  if (!right && !(read.right && read.touched))
     fail("a pod may run without its policy", place);
   allowed_[(*after)["metadata"]["uid"]] =
-      right && !touched_[place.key()] ? egress_of(*policy) : read.egress;
+      right && !read.touched ? egress_of(*policy) : read.egress;
 }
 
 // Whoever finds it gone while the status names it takes it for lost. A session that ends with its

@@ -54,6 +54,14 @@ Process::Process(World& world, int made) : number(made), world_(world) {
                       &caches_["persistentvolumeclaims"],
                       nullptr,
                       nullptr};
+  caches_["pods"].add_index(kByWorkspace, [](const Json& pod) {
+    std::vector<std::string> out;
+    for (const Json& owner : pod["metadata"].value("ownerReferences", Json::array())) {
+      if (owner.value("kind", "") == kKind)
+        out.push_back(kube::object_key(text_of(pod, "namespace"), owner.value("name", "")));
+    }
+    return out;
+  });
   std::map<std::string, std::string> gateways{{"default", "http://192.0.2.77:8080/v1"}};
   if (world.own_gateway_) gateways["default"] = gateway().llm_url();
   auto gatherer =

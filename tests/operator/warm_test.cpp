@@ -46,11 +46,11 @@ class Warm : public ::testing::Test {
     look();
     model.carry_out(action);
     // What is taken is the pool's no more.
-    const auto owned = [](const kube::ObjectPtr& object) {
-      return object && (*object)["metadata"]["ownerReferences"][0]["kind"] == kKind;
+    const auto owned = [&](const kube::ObjectPtr& object) {
+      return object && (*object)["metadata"]["name"] == place->name &&
+             (*object)["metadata"]["ownerReferences"][0]["kind"] == kKind;
     };
-    if (owned(model.seen.pod) && (*model.seen.pod)["metadata"]["name"] == place->name)
-      place->pod.reset();
+    if (owned(model.seen.pod)) place->pod.reset();
     if (owned(model.seen.service_account) && model.seen.warm_account == nullptr)
       place->account.reset();
     if (owned(model.seen.config_map) && model.seen.warm_config == nullptr) place->config.reset();
@@ -120,6 +120,31 @@ TEST_F(Warm, TakesThePodInAnOrderThatKeepsThePromises) {
   const std::string told = pod["metadata"]["annotations"]["palisade.dev/delivered"];
   EXPECT_TRUE(told.starts_with(
       pod["metadata"]["annotations"]["palisade.dev/spec-hash"].get<std::string>() + "/"));
+}
+
+// A session that was suspended had a pod of its own: what went with that one would be known to
+// nobody.
+TEST_F(Warm, WhatWentWithAnEarlierPodGoesFirst) {
+  model.seen.offer.reset();
+  settle();
+  model.spec()["lifecycle"]["suspend"] = true;
+  settle();
+  model.let_go();
+  settle();
+  ASSERT_EQ((*model.seen.config_map)["metadata"]["name"], "fix-login-agent");
+  model.spec()["lifecycle"]["suspend"] = false;
+  offer();
+  bool taken = false;
+  settle([&](const Action& action) {
+    if (action.kind == ActionKind::kStatus && action.object.contains("warmPod") && !taken) {
+      EXPECT_FALSE(model.seen.config_map);
+      EXPECT_FALSE(model.seen.service_account);
+    }
+    taken = taken || action.kind == ActionKind::kTake;
+  });
+  EXPECT_TRUE(taken);
+  EXPECT_EQ(pod_name(), place->name);
+  EXPECT_EQ((*model.seen.config_map)["metadata"]["name"], place->name);
 }
 
 // The same command as in a pod that was made for it.
@@ -244,8 +269,8 @@ TEST_F(Warm, GivesUpOneThatAnotherTook) {
 }
 
 TEST_F(Warm, GivesUpOneThatHasGoneOrWaitsForTooLong) {
-  for (const char* what :
-       {"gone", "another of that name", "ending", "account", "late", "changed"}) {
+  for (const char* what : {"gone", "another of that name", "ending", "account", "late", "changed",
+                           "its command", "image", "debugged", "marked"}) {
     SCOPED_TRACE(what);
     PoolModel fresh_pool{1};
     fresh_pool.settle();
@@ -269,10 +294,94 @@ TEST_F(Warm, GivesUpOneThatHasGoneOrWaitsForTooLong) {
     if (is == "changed")
       PoolModel::edit(place->pod,
                       {{"metadata", {{"annotations", {{"palisade.dev/shape", "other"}}}}}});
+    // Whoever had a hand in it before the webhook knew it would have the session.
+    if (is == "its command")
+      PoolModel::edit(place->config, {{"data", {{"command.json", R"(["sh"])"}}}});
+    if (is == "image") {
+      Json containers = (*place->pod)["spec"]["containers"];
+      containers[0]["image"] = "registry.example.com/theirs:1";
+      PoolModel::edit(place->pod, {{"spec", {{"containers", containers}}}});
+    }
+    if (is == "debugged")
+      PoolModel::edit(place->pod,
+                      {{"spec", {{"ephemeralContainers", Json::array({{{"name", "d"}}})}}}});
+    if (is == "marked")
+      PoolModel::edit(place->pod, {{"metadata", {{"labels", {{kWorkspaceLabel, "fix-login"}}}}}});
     settle([](const Action& action) { EXPECT_NE(action.kind, ActionKind::kTake); });
     EXPECT_EQ(pod_name(), "fix-login-agent");
     EXPECT_FALSE(status().contains("warmPod"));
   }
+}
+
+// A process that led before may have sent the write by which a pod is taken, and another has given
+// that pod up by the time it comes. No session is in it, and none may have two.
+TEST_F(Warm, APodThatATakingWriteBroughtTooLateEnds) {
+  model.seen.offer.reset();
+  settle();
+  model.run();
+  settle();
+  ASSERT_EQ(pod_name(), "fix-login-agent");
+  Json late = *place->pod;
+  late["metadata"]["ownerReferences"][0] = (*model.seen.pod)["metadata"]["ownerReferences"][0];
+  late["metadata"]["labels"] = (*model.seen.pod)["metadata"]["labels"];
+  const auto ends = [&](const Json& pod) {
+    model.seen.strays = {std::make_shared<const Json>(pod)};
+    std::size_t deletes = 0;
+    for (const Action& action : model.decide().actions) {
+      if (action.kind != ActionKind::kDelete || *action.resource != kPods) continue;
+      EXPECT_EQ(pod["metadata"]["name"], action.name);
+      EXPECT_EQ(pod["metadata"]["uid"], action.uid);
+      ++deletes;
+    }
+    return deletes == 1;
+  };
+  EXPECT_TRUE(ends(late));
+  EXPECT_EQ(model.phase(), "Running");
+  Json ending = late;
+  ending["metadata"]["deletionTimestamp"] = format_time(model.now);
+  EXPECT_FALSE(ends(ending));
+  Json foreign = late;
+  foreign["metadata"]["ownerReferences"][0]["uid"] = "another";
+  EXPECT_FALSE(ends(foreign));
+  // A workspace that goes, goes after it: what closes its network goes with the workspace.
+  model.seen.workspace["metadata"]["deletionTimestamp"] = format_time(model.now);
+  model.seen.pod.reset();
+  EXPECT_TRUE(ends(late));
+  model.seen.strays = {std::make_shared<const Json>(ending)};
+  for (const Action& action : model.decide().actions)
+    EXPECT_NE(action.kind, ActionKind::kRemoveFinalizer);
+  model.seen.strays.clear();
+  settle();
+  EXPECT_TRUE(model.gone);
+}
+
+// What was a session's name before may be somebody else's by now: it has ended all the same.
+TEST_F(Warm, OneThatHasEndedStaysSoWhoeverHasItsPodsName) {
+  settle();
+  model.run();
+  settle();
+  model.end("Succeeded", R"({"commits":1,"head":"","pushed":true,"error":""})");
+  settle();
+  ASSERT_EQ(model.phase(), "Succeeded");
+  Json theirs = *model.seen.pod;
+  theirs["metadata"]["ownerReferences"][0]["uid"] = "another";
+  model.put(&Observed::pod, theirs);
+  settle([](const Action& action) { EXPECT_NE(action.kind, ActionKind::kDelete); });
+  EXPECT_EQ(model.phase(), "Succeeded");
+}
+
+// An administrator takes the gateway out while sessions are in pods that need it.
+TEST_F(Warm, WithoutAGatewayNoPodOfAPoolIsTaken) {
+  look();
+  for (const Action& action : model.decide().actions)
+    carry_out(action);
+  ASSERT_TRUE(warm_pod_of(model.seen.workspace));
+  model.seen.offer.reset();
+  model.config.defaults.gateway.reset();
+  model.seen.gateway_secret.reset();  // whose namespace is known no more
+  model.seen.access = access();
+  settle([](const Action& action) { EXPECT_NE(action.kind, ActionKind::kTake); });
+  EXPECT_FALSE(status().contains("warmPod"));
 }
 
 // It was the session's once: it is counted as any loss, and the next pod is its own.

@@ -35,12 +35,12 @@ TEST(ImageNames, AreTakenApart) {
   EXPECT_EQ(whole->registry, "registry.example.com:5000");
   EXPECT_EQ(whole->repository, "team/aider");
   EXPECT_EQ(whole->digest, kDigest);
-  for (const std::string& name : {"localhost/a", "a.b/c", "a:1/c", "10.0.0.1:80/a/b_c.d-e"}) {
+  for (const char* const name : {"localhost/a", "a.b/c", "a:1/c", "10.0.0.1:80/a/b_c.d-e"}) {
     const auto image = parse_image(name);
     ASSERT_TRUE(image) << name;
     EXPECT_EQ(image->digest, "");
   }
-  for (const char* digest : {"sha256:ABC", "sha512:aa", "", "sha256:"}) {
+  for (const char* const digest : {"sha256:ABC", "sha512:aa", "", "sha256:"}) {
     const auto image = parse_image("a.b/c@" + std::string(digest));
     ASSERT_TRUE(image) << digest;
     EXPECT_EQ(image->digest, "") << digest;

@@ -40,6 +40,10 @@ struct WorkspaceOwner {
 };
 [[nodiscard]] std::vector<WorkspaceOwner> workspace_owners(const simdjson::dom::element& object);
 
+// What `now` claims to be that `before` (null on a create) did not: a workspace's, or a pool's.
+void refuse_claims(const simdjson::dom::element& now, const simdjson::dom::element* before,
+                   std::vector<policy::Finding>& out);
+
 using Texts = std::vector<std::pair<std::string_view, std::string_view>>;
 // metadata.labels or metadata.annotations; null values are empty, as Kubernetes reads them.
 [[nodiscard]] Texts metadata_texts(const simdjson::dom::element& object, std::string_view field);

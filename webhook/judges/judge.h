@@ -78,6 +78,8 @@ Judgement judge_binding(const Request& request, const ClusterView& cluster);  //
 Judgement judge_pod_status(const Request& request, const ClusterView& cluster);
 // secrets, configmaps, serviceaccounts
 Judgement judge_owned_object(const Request& request, const ClusterView& cluster);
+// persistentvolumeclaims, their status too
+Judgement judge_volume_claim(const Request& request, const ClusterView& cluster);
 Judgement judge_token_request(const Request& request, const ClusterView& cluster);
 Judgement judge_network_policy(const Request& request, const ClusterView& cluster);
 // Network policies of other APIs, namespaced and cluster-scoped: see policy/foreign_network.h.

@@ -19,7 +19,24 @@ using simdjson::dom::element;
 constexpr std::string_view kTokenType = "kubernetes.io/service-account-token";
 constexpr std::string_view kTokenAccount = "kubernetes.io/service-account.name";
 
-// What `now` claims to be that `before` (null on a create) did not.
+// A Secret that the token controller fills with a token that never ends.
+Lookup<void> refuse_token_secret(const Request& request, const ClusterView& cluster,
+                                 std::vector<Finding>& out) {
+  if (request.resource != "secrets" || text_at(*request.object, "type") != kTokenType) return {};
+  const auto account = find_text(metadata_texts(*request.object, "annotations"), kTokenAccount);
+  const std::string_view workspace = workspace_of_agent_object(account.value_or(""));
+  if (workspace.empty()) return {};
+  const auto live = guarded_account(cluster, request.ns, workspace);
+  if (!live) return std::unexpected(live.error());
+  if (*live) {
+    out.push_back({policy::kWorkspaceObjects, path_of("annotations", kTokenAccount), shown(account),
+                   "this ServiceAccount is an agent's, which has no token: leave it without one"});
+  }
+  return {};
+}
+
+}  // namespace
+
 void refuse_claims(const element& now, const element* before, std::vector<Finding>& out) {
   for (const std::string_view mark : {kWorkspaceLabel, kPoolLabel}) {
     const auto label = find_text(metadata_texts(now, "labels"), mark);
@@ -38,24 +55,6 @@ void refuse_claims(const element& now, const element* before, std::vector<Findin
          "only the operator makes objects of an AgentWorkspace: leave the reference out"});
   }
 }
-
-// A Secret that the token controller fills with a token that never ends.
-Lookup<void> refuse_token_secret(const Request& request, const ClusterView& cluster,
-                                 std::vector<Finding>& out) {
-  if (request.resource != "secrets" || text_at(*request.object, "type") != kTokenType) return {};
-  const auto account = find_text(metadata_texts(*request.object, "annotations"), kTokenAccount);
-  const std::string_view workspace = workspace_of_agent_object(account.value_or(""));
-  if (workspace.empty()) return {};
-  const auto live = guarded_account(cluster, request.ns, workspace);
-  if (!live) return std::unexpected(live.error());
-  if (*live) {
-    out.push_back({policy::kWorkspaceObjects, path_of("annotations", kTokenAccount), shown(account),
-                   "this ServiceAccount is an agent's, which has no token: leave it without one"});
-  }
-  return {};
-}
-
-}  // namespace
 
 Lookup<std::vector<Finding>> owned_findings(const Request& request, const ClusterView& cluster) {
   std::vector<Finding> out;

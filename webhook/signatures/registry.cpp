@@ -150,8 +150,8 @@ RegistryReader::Text RegistryReader::token(const Challenge& challenge,
 std::expected<RegistryReader::Place, std::string> RegistryReader::place(
     std::string_view url, std::string_view what) const {
   constexpr std::string_view kScheme = "https://";
-  const auto refused = [&](const std::string& why) {
-    return std::unexpected(authority_ + " sends to " + policy::shown(url, 200) + " for " +
+  const auto refused = [&, whole = url](const std::string& why) {
+    return std::unexpected(authority_ + " sends to " + policy::shown(whole, 200) + " for " +
                            std::string(what) + ", " + why);
   };
   if (url.starts_with('/') && !url.starts_with("//")) return Place{authority_, std::string(url)};

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -45,11 +46,23 @@ struct TlsMaterial {
   std::string key;
 };
 
-// An HTTP proxy that is asked to CONNECT to the server.
+struct Login {
+  std::string user;
+  std::string password;
+};
+
+// What stands between us and the server, which it resolves the name of. It sees the server's name
+// and port, and TLS: no request, and no credential but its own.
 struct Proxy {
+  enum class Kind : std::uint8_t {
+    kHttp,    // asked to CONNECT
+    kHttps,   // the same, over TLS with the proxy
+    kSocks5,  // https://www.rfc-editor.org/rfc/rfc1928
+  };
+  Kind kind = Kind::kHttp;
   std::string host;
   std::string port;
-  std::string authorization;  // the Proxy-Authorization header; "" for none
+  std::optional<Login> login;  // the proxy's
 
   // HOST:PORT, for messages.
   [[nodiscard]] std::string authority() const;
@@ -64,7 +77,9 @@ struct TransportOptions {
   bool insecure_skip_verify = false;          // kubeconfig's insecure-skip-tls-verify
   bool plain_http_anywhere = false;  // Beast only, where no credential goes: http:// to any host
   std::size_t max_response_bytes = 64 * 1024 * 1024;  // decoded
-  std::optional<Proxy> proxy;                         // Beast only; not for http://
+  // Beast only; not for http://. An https:// proxy proves itself by the system's authorities or
+  // by tls_material's.
+  std::optional<Proxy> proxy;
   // send() asks for gzip. Beast only: elsewhere a compressed answer is an error.
   bool accept_gzip = false;
   // Name look-up, connection and handshake together. Beast only: cpprestsdk does not tell when it

@@ -32,6 +32,14 @@ struct Turn {
   std::size_t of = 0;
 };
 
+// What the pools of its template have for a workspace that has no pod yet.
+enum class WarmPods : std::uint8_t {
+  kNoPool,   // there is none, or it names no template
+  kUnfit,    // it needs a pod of another shape
+  kNone,     // they fit, and none waits
+  kOffered,  // Observed::offer
+};
+
 struct Observed {
   Json workspace;
   // By name; null where there is none. The Secret and the NetworkPolicy are read live, the others
@@ -40,6 +48,9 @@ struct Observed {
   kube::ObjectPtr volume;  // the claim; from a cache
   // Of status.warmPod, while they are still a pool's; `pod` and the others are null then.
   kube::ObjectPtr warm_pod, warm_account, warm_config;
+  // Pods that are the workspace's, and are not `pod`: no session is in them, and none ever will be.
+  std::vector<kube::ObjectPtr> strays{};
+  WarmPods warm_pods = WarmPods::kNoPool;
   kube::ObjectPtr offer;  // a pod of a pool that fits, where it has none; null: there is none
   // Whether nothing that was sent earlier, be it by a process that led before, can change it any
   // more (Known::is_settled).
@@ -112,6 +123,7 @@ struct Plan {
   bool tokens_told = false;  // the events tell Memory::lost
   bool asks_turn = false;    // to be decided again with Observed::turn
   bool gives_turn_back = false;
+  bool chooses_offer = false;  // Observed::offer is the pod that is to be taken
 };
 
 // What spec.limits.maxRunning of the AgentPolicies allows; the strictest one counts.

@@ -95,7 +95,8 @@ inline constexpr const char* kGitTokenLabel = "palisade.dev/git-token";
 // Whether `workspace` can have such a pod; else why not, for people.
 [[nodiscard]] std::string no_warm_pod(const Workspace& workspace, const Defaults& defaults,
                                       const std::string& llm_url);
-// All that a warm pod has fixed: two workspaces of one shape fit into the same pod.
+// All that a warm pod has fixed: two workspaces of one shape fit into the same pod. "" where there
+// is no gateway, and so no such pod.
 [[nodiscard]] std::string warm_shape(const Workspace& workspace, const Defaults& defaults);
 
 struct PoolPlace {
@@ -118,6 +119,8 @@ struct PoolPlace {
 inline constexpr const char* kPoolApiKind = "AgentWorkspacePool";
 // On a warm pod: its warm_shape().
 inline constexpr const char* kShapeAnnotation = "palisade.dev/shape";
+// On a warm pod: what its ConfigMap held as they were made.
+inline constexpr const char* kConfigAnnotation = "palisade.dev/config";
 // On a pod that was taken: "SPECHASH/SECONDS", written after its ConfigMap, so that the kubelet
 // looks at its volumes at once.
 inline constexpr const char* kDeliveredAnnotation = "palisade.dev/delivered";

@@ -28,11 +28,14 @@ using Resolver =
 // agentpolicies.palisade.dev
 [[nodiscard]] const kube::Resource& agent_policies();
 
+// The index of pods by the workspace that they belong to.
+inline constexpr const char* kByWorkspace = "workspace";
+
 struct Caches {
   const kube::Cache* service_accounts = nullptr;
   const kube::Cache* config_maps = nullptr;
   const kube::Cache* network_policies = nullptr;
-  const kube::Cache* pods = nullptr;
+  const kube::Cache* pods = nullptr;  // with index kByWorkspace
   const kube::Cache* volume_claims = nullptr;
   const kube::Cache* namespaces =
       nullptr;  // null: each is read from the API server as it is asked for
@@ -71,6 +74,9 @@ class Gatherer {
   [[nodiscard]] kube::Result<void> find_objects(Observed& seen, const std::string& key,
                                                 const std::optional<Workspace>& workspace,
                                                 const std::stop_token& stop) const;
+  // Pods that are the workspace's beside its own.
+  [[nodiscard]] kube::Result<void> find_strays(Observed& seen, const Workspace& named,
+                                               const std::stop_token& stop) const;
   // Shared by all workspaces: an object that was read less than a second ago. One that is not there
   // is an error.
   [[nodiscard]] kube::Result<Json> fresh(const kube::Resource& resource, const std::string& ns,

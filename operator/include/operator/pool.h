@@ -56,8 +56,16 @@ struct PoolObserved {
 
 // Its containers wait for a session: it can be taken.
 [[nodiscard]] bool is_warm(const Json& pod);
-// Whether a workspace may be offered it: warm, the pool's, and nobody has touched it.
-[[nodiscard]] bool may_be_taken(const Json& pod, const std::string& pool_uid);
+// Whether a workspace may be offered it: warm, the pool's alone, and nobody has had a hand in it.
+// `wanted` is the pod as the pool makes it (desired_warm_pod), `config_map` the one that it mounts.
+[[nodiscard]] bool may_be_taken(const Json& pod, const Json& config_map, const Json& wanted,
+                                const std::string& pool_uid);
+// Puts down on a pod that is to be made what its ConfigMap holds: until the webhook knows that the
+// pod lives, the ConfigMap is nobody's to guard.
+void seal(Json& pod, const Json& config_map);
+// Whether pod and ConfigMap are as they were made: what the containers of a pod that waits have
+// read already, or will, is nobody else's.
+[[nodiscard]] bool is_untouched(const Json& pod, const Json& config_map, const Json& wanted);
 
 // Applying the plan and deciding again does nothing more.
 [[nodiscard]] Plan decide_pool(const PoolObserved& observed, const Config& config,

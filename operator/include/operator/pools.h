@@ -48,16 +48,24 @@ class Pools {
   // One look at the pool of that key, in rounds until only the world can say more.
   [[nodiscard]] Outcome reconcile(const std::string& key, const std::stop_token& stop);
 
-  // A pod that waits and has the shape of this workspace, which has none yet and names a template;
-  // null where there is none. One pod is offered to one workspace at a time, for some seconds: the
-  // write by which it is taken decides all the same.
-  [[nodiscard]] kube::ObjectPtr offer(const Json& workspace);
+  // Sets Observed::offer and warm_pods of a workspace that has no pod yet: a pod that waits and has
+  // its shape. One pod is offered to one workspace at a time, for some seconds: the write by which
+  // it is taken decides all the same.
+  void offer(Observed& seen);
+  // What became of an offer: another workspace may have the pod, or it is the one to take.
+  void declined(const std::string& pod_uid);
+  void chosen(const std::string& pod_uid);
+  // All that goes with the pod is the workspace's. The time since it was chosen, where this process
+  // did so.
+  [[nodiscard]] std::optional<std::chrono::nanoseconds> taken(const std::string& pod_uid);
   // Pools of a namespace that take their pods from that template.
   [[nodiscard]] std::vector<std::string> of_template(const std::string& ns,
                                                      const std::string& name) const;
 
  private:
   using Steady = std::chrono::steady_clock;
+  [[nodiscard]] kube::ObjectPtr offer(const Workspace& workspace,
+                                      const std::vector<std::string>& from, bool& fits);
   [[nodiscard]] kube::Result<PoolObserved> gather(const kube::ObjectPtr& pool,
                                                   const std::stop_token& stop);
   [[nodiscard]] kube::Result<void> find_places(PoolObserved& seen, const Pool& pool,
@@ -78,6 +86,7 @@ class Pools {
   // What was made a moment ago and no cache may know yet: by pool, names and when.
   std::map<std::string, std::map<std::string, Steady::time_point>> made_;
   std::map<std::string, std::pair<std::string, Steady::time_point>> offered_;  // pod's uid: to whom
+  std::map<std::string, Steady::time_point> chosen_;                           // by the pod's uid
 };
 
 }  // namespace palisade::op

@@ -24,7 +24,7 @@ class Reconciler {
     // Sets Observed::turn, where a plan asks for it.
     std::function<void(Observed& seen, const std::string& key, const std::stop_token& stop)> turn;
     // A round's plan has been carried out.
-    std::function<void(const Plan& plan, const std::string& key)> carried_out;
+    std::function<void(const Observed& seen, const Plan& plan, const std::string& key)> carried_out;
     // What people are to be told.
     std::function<void(const Json& workspace, const std::vector<PlannedEvent>& events)> tell;
   };

@@ -198,6 +198,15 @@ class Guard : public ::testing::Test {
                  {"uid", uid_},
                  {"controller", true}}}}}}};
   }
+  // As the operator makes it where it is to be kept: nobody owns it.
+  static json volume(const std::string& name) {
+    json out = owned(name);
+    out["metadata"].erase("ownerReferences");
+    out["metadata"]["annotations"] = {{"palisade.dev/workspace-uid", uid_}};
+    out["spec"] = {{"accessModes", {"ReadWriteOnce"}},
+                   {"resources", {{"requests", {{"storage", "1Gi"}}}}}};
+    return out;
+  }
   static json pod_by_hand(const std::string& name) {
     json pod = policy::testing::good_pod();
     pod["metadata"] = {{"name", name}, {"labels", {{"app", "aider"}}}};
@@ -220,6 +229,7 @@ class Guard : public ::testing::Test {
     must("operator", "POST", kTeam + "serviceaccounts", owned("fix-agent"));
     must("operator", "POST", kTeam + "configmaps", owned("fix-agent"));
     must("operator", "POST", kTeam + "secrets", owned("fix-git"));
+    must("operator", "POST", kTeam + "persistentvolumeclaims", volume("fix-workspace"));
     json policy = owned("fix-agent");
     policy["spec"] = {
         {"podSelector", {{"matchLabels", {{"palisade.dev/workspace", "fix"}}}}},

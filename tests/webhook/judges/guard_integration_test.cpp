@@ -155,6 +155,47 @@ TEST_F(Guard, ObjectsOfAWorkspace) {
   });
 }
 
+// The API server asks about what is not the volume's own life, and of that it does not.
+TEST_F(Guard, TheVolumeOfAWorkspace) {
+  const std::string claims = kTeam + "persistentvolumeclaims";
+  const std::string own = claims + "/fix-workspace";
+  const json unmarked{{"metadata", {{"labels", {{"palisade.dev/workspace", nullptr}}}}}};
+  const json unwatched{{"metadata", {{"labels", {{"app.kubernetes.io/managed-by", nullptr}}}}}};
+  std::vector<Attempt> attempts;
+  for (const char* user : {"mallory", "collector", "root"}) {
+    attempts.push_back({"unmark", "PATCH", own, unmarked, "workspace-objects", user});
+    attempts.push_back(
+        {"unmark by its status", "PATCH", own + "/status", unwatched, "workspace-objects", user});
+    attempts.push_back({"another's",
+                        "PATCH",
+                        own,
+                        {{"metadata", {{"annotations", {{"palisade.dev/workspace-uid", "x"}}}}}},
+                        "workspace-objects",
+                        user});
+    attempts.push_back({"delete", "DELETE", own, nullptr, "workspace-objects", user});
+  }
+  attempts.push_back({"delete all", "DELETE", claims, nullptr, "workspace-objects"});
+  attempts.push_back({"forge", "POST", claims, volume("new-workspace"), "workspace-objects"});
+  json marked = volume("mine");
+  marked["metadata"].erase("labels");
+  attempts.push_back({"forge its mark", "POST", claims, marked, "workspace-objects"});
+  expect_refused(attempts);
+  json plain = volume("mine");
+  plain["metadata"] = {{"name", "mine"}};
+  const auto noted = [](const char* key) {
+    return json{{"metadata", {{"annotations", {{key, "x"}}}}}};
+  };
+  expect_passes({
+      {"the binder's name", "PATCH", own, {{"spec", {{"volumeName", "pv-1"}}}}, "", "collector"},
+      {"the default class", "PATCH", own, {{"spec", {{"storageClassName", "std"}}}}, ""},
+      {"where it is put", "PATCH", own, noted("volume.kubernetes.io/selected-node"), ""},
+      {"what became of it", "PATCH", own + "/status", {{"status", {{"phase", "Bound"}}}}, ""},
+      {"its protection", "PATCH", own, {{"metadata", {{"finalizers", nullptr}}}}, ""},
+      {"the operator's deletion", "DELETE", own, nullptr, "", "operator"},
+      {"somebody's own", "POST", claims, plain, ""},
+  });
+}
+
 TEST_F(Guard, NetworkPolicies) {
   const json everybody = json::object();
   const json hands{{"matchLabels", {{"app", "aider"}}}};

@@ -8,7 +8,7 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr const char* kPool = R"(metadata.labels["palisade.dev/pool"])";
-constexpr const char* kOwner = "metadata.ownerReferences[0]";
+constexpr const char* kPoolOwner = "metadata.ownerReferences[0]";
 
 json owned_by_pool() {
   json out = owned_by("warm");
@@ -65,7 +65,7 @@ TEST(PoolPods, OnlyTheOperatorMakesThem) {
     return Review{.resource = "pods", .user = user, .object = pod}.ask(metadata_only, cluster);
   };
   expect_passes(create(warm_pod(), kOperator));
-  expect_refused(create(warm_pod(), "mallory"), "agent-identity", {kPool, kOwner});
+  expect_refused(create(warm_pod(), "mallory"), "agent-identity", {kPool, kPoolOwner});
 }
 
 TEST(PoolPods, OnlyTheOperatorGivesOneToAWorkspace) {
@@ -82,7 +82,7 @@ TEST(PoolPods, OnlyTheOperatorGivesOneToAWorkspace) {
   expect_passes(update(warm_pod(), taken_pod(), kOperator));
   expect_refused(
       update(warm_pod(), taken_pod(), "mallory"), "agent-identity",
-      {kPool, R"(metadata.labels["palisade.dev/workspace"])", "metadata.ownerReferences", kOwner});
+      {kPool, R"(metadata.labels["palisade.dev/workspace"])", "metadata.ownerReferences", kPoolOwner});
   // Nor back, nor a mark of it.
   EXPECT_FALSE(update(taken_pod(), warm_pod(), "mallory").findings.empty());
   json marked = warm_pod();
@@ -156,9 +156,9 @@ TEST(PoolPods, WhatGoesWithThemIsTheOperatorsWhileTheyLive) {
         .ask(judge_owned_object, cluster);
   };
   expect_passes(write("UPDATE", config, changed, kOperator));
-  expect_refused(write("UPDATE", config, changed, "mallory"), "workspace-objects", {kOwner});
-  expect_refused(write("DELETE", config, nullptr, "mallory"), "workspace-objects", {kOwner});
-  expect_refused(write("CREATE", nullptr, config, "mallory"), "workspace-objects", {kPool, kOwner});
+  expect_refused(write("UPDATE", config, changed, "mallory"), "workspace-objects", {kPoolOwner});
+  expect_refused(write("DELETE", config, nullptr, "mallory"), "workspace-objects", {kPoolOwner});
+  expect_refused(write("CREATE", nullptr, config, "mallory"), "workspace-objects", {kPool, kPoolOwner});
   const Review token{.resource = "serviceaccounts/token", .name = "warm-0123456789-agent"};
   expect_refused(token.ask(judge_token_request, cluster), "workspace-objects", {"metadata.name"});
   // What is left once no pod of it lives holds nothing up.
