@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kMost = 1 << 20;
+constexpr std::size_t kMostAwaited = 1 << 20;
 constexpr auto kPoll = 20ms;
 
 }  // namespace
@@ -29,7 +29,7 @@ std::expected<std::string, std::string> read_text(const std::string& path) {
     return wrong("cannot be opened");
   }
   // One more than is taken: whoever parses it sees that it is too long.
-  std::string bytes(kMost + 1, '\0');
+  std::string bytes(kMostAwaited + 1, '\0');
   std::size_t length = 0;
   while (length < bytes.size()) {
     const auto read = ::read(file.get(), bytes.data() + length, bytes.size() - length);
@@ -65,7 +65,7 @@ std::expected<std::vector<std::string>, std::string> await_words(
     return std::unexpected(path + ": must be a JSON list of words, the program first");
   };
   const auto list =
-      text->size() > kMost ? nlohmann::json() : nlohmann::json::parse(*text, nullptr, false);
+      text->size() > kMostAwaited ? nlohmann::json() : nlohmann::json::parse(*text, nullptr, false);
   if (!list.is_array() || list.empty()) {
     return broken();
   }

@@ -14,6 +14,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "errno_fault.h"
+
 namespace palisade::guard {
 
 namespace {
@@ -22,16 +24,12 @@ namespace {
 constexpr int kLookMilliseconds = 100;
 constexpr std::uint64_t kEvent = 0;  // no socket has this inode
 
-[[noreturn]] void raise(const char* what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
-
 // The signal does nothing but end a system call.
 void prepare_signal() {
   struct sigaction action {};
   action.sa_handler = [](int) {};
   sigemptyset(&action.sa_mask);
-  if (sigaction(SIGURG, &action, nullptr) != 0) raise("sigaction");
+  if (sigaction(SIGURG, &action, nullptr) != 0) throw_errno("sigaction");
 }
 
 void take_signal() {
@@ -75,13 +73,13 @@ Connector::Connector(std::size_t workers, std::size_t waiting, std::size_t watch
       made_(std::move(made)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (!epoll_) raise("epoll_create1");
-  if (!event_) raise("eventfd");
+  if (!epoll_) throw_errno("epoll_create1");
+  if (!event_) throw_errno("eventfd");
   prepare_signal();
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = kEvent;
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &event) != 0) raise("epoll_ctl");
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, event_.get(), &event) != 0) throw_errno("epoll_ctl");
   SignalsBlocked blocked;
   watcher_ = std::thread([this] { look_after(); });
 }

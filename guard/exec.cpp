@@ -27,14 +27,14 @@ constexpr std::size_t kInterpretersMost = 8UL << 10;  // of a script's first lin
 constexpr std::size_t kShownMost = 200;
 constexpr std::uint64_t kOnlyCheck = 0x10000;  // AT_EXECVE_CHECK (6.14): nothing is executed
 
-struct Call {
+struct ExecCall {
   int folder = AT_FDCWD;
   std::uint64_t path = 0;
   std::uint64_t arguments = 0;
   std::uint64_t flags = 0;
 };
 
-Call read_call(const seccomp_notif& call) {
+ExecCall read_call(const seccomp_notif& call) {
   const auto& in = call.data.args;
   if (call.data.nr == SYS_execveat) {
     return {static_cast<int>(in[0]), in[1], in[2], in[4] & 0xffffffff};
@@ -49,7 +49,7 @@ struct Target {
 
 // What the path leads to, for this caller. Symbolic links in /proc that mean "oneself" would mean
 // guard: only the plain spelling is put right, anything else ends at files that are not allowed.
-std::expected<Target, int> look_up(pid_t thread, pid_t process, const Call& call,
+std::expected<Target, int> look_up(pid_t thread, pid_t process, const ExecCall& call,
                                    const std::string& path) {
   Target target;
   if (path.empty()) {
@@ -179,7 +179,7 @@ struct Execs::Passed {
 
 Answer Execs::judge(const Notification& notification, Context& context) {
   const auto thread = static_cast<pid_t>(notification.call.pid);
-  const Call call = read_call(notification.call);
+  const ExecCall call = read_call(notification.call);
   check(notification, context);
 
   auto text = read_exec(thread, call.path, kPathMost, call.arguments, kArgumentsKept);

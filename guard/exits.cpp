@@ -2,28 +2,18 @@
 
 #include <array>
 #include <cerrno>
-#include <system_error>
 
-#include <linux/ioctl.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "errno_fault.h"
+#include "newer_kernel.h"
+
 namespace palisade::guard {
 
 namespace {
-
-// From linux/pidfd.h of Linux 6.15; the size is a part of the request's number.
-struct PidfdInfo {
-  std::uint64_t mask;
-  std::uint64_t cgroup;
-  std::array<std::uint32_t, 11> ids;
-  std::int32_t exit_code;
-};
-static_assert(sizeof(PidfdInfo) == 64);
-constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
-constexpr std::uint64_t kPidfdInfoExit = 1U << 3;
 
 // Others may hold the descriptor too: it is ready from its process's end on.
 constexpr std::uint32_t kOnce = EPOLLONESHOT;
@@ -31,7 +21,7 @@ constexpr std::uint32_t kOnce = EPOLLONESHOT;
 enum class Told { kStatus, kNotYet, kNever };
 
 Told exit_status(int pidfd, int& status) {
-  PidfdInfo info{};
+  PidfdInfo info;
   info.mask = kPidfdInfoExit;
   if (ioctl(pidfd, kPidfdGetInfo, &info) != 0) {
     // ESRCH: reaped, on a kernel that keeps nothing of it.
@@ -50,7 +40,7 @@ bool runs(int pidfd) {
 
 Exits::Exits(Recorder& recorder, std::size_t most)
     : recorder_(recorder), most_(most), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
-  if (!epoll_) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+  if (!epoll_) throw_errno("epoll_create1");
 }
 
 void Exits::put(const Follow& follow, std::optional<int> status) {

@@ -23,6 +23,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "newer_kernel.h"
+
 #ifndef __x86_64__
 #error "guard knows the system calls of x86-64 alone"
 #endif
@@ -33,7 +35,6 @@ namespace {
 // Newer than the headers that this is built with, or than libseccomp's tables.
 constexpr int kOpenTreeAttr = 467;
 constexpr int kFirstUnknown = 470;
-constexpr std::uint64_t kMfdNoexecSeal = 8;
 constexpr std::uint64_t kCloneNewTime = 0x80;
 constexpr std::uint64_t kNoConsoleInput = 0x541C;  // TIOCLINUX
 constexpr std::uint64_t kInt = 0xffffffff;         // the kernel takes an int from a register's half

@@ -21,22 +21,13 @@
 #include "guard/landlock.h"
 #include "guard/memory.h"
 #include "guard/proc.h"
+#include "newer_kernel.h"
 
 namespace palisade::guard {
 namespace {
 
 // Newer than the headers that this is built with.
 constexpr int kGetMdwe = 66;
-constexpr unsigned kMfdNoexecSeal = 8;
-constexpr unsigned long kSetFlags = SECCOMP_IOW(4, __u64);
-constexpr std::uint64_t kSyncWakeUp = 1;
-
-struct PidfdInfo {  // struct pidfd_info of 6.15
-  std::uint64_t mask = 0;
-  std::array<std::uint64_t, 8> rest{};
-};
-constexpr std::uint64_t kInfoExit = 1ULL << 3;
-constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidfdInfo);
 
 // A child that waits to be killed. It is not PR_SET_DUMPABLE's business: it shows what an agent's
 // process would.
@@ -67,9 +58,9 @@ void look_at_processes(Kernel& kernel) {
   while (waitpid(child, &status, __WALL) < 0 && errno == EINTR) {
   }
   PidfdInfo info;
-  info.mask = kInfoExit;
-  kernel.exit_info =
-      process && ioctl(process.get(), kGetInfo, &info) == 0 && (info.mask & kInfoExit) != 0;
+  info.mask = kPidfdInfoExit;
+  kernel.exit_info = process && ioctl(process.get(), kPidfdGetInfo, &info) == 0 &&
+                     (info.mask & kPidfdInfoExit) != 0;
 }
 
 // Installs a filter like the agent's in a child.

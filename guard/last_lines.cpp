@@ -9,7 +9,7 @@
 namespace palisade::guard {
 namespace {
 
-constexpr std::size_t kTail = 16UL << 10;
+constexpr std::size_t kKeptTail = 16UL << 10;
 
 // At most `most` bytes, cut at a character.
 std::string shortened(std::string line, std::size_t most) {
@@ -27,8 +27,8 @@ std::string shortened(std::string line, std::size_t most) {
 
 void LastLines::add(std::string_view bytes) {
   tail_ += bytes;
-  if (tail_.size() <= 2 * kTail) return;
-  tail_.erase(0, tail_.size() - kTail);
+  if (tail_.size() <= 2 * kKeptTail) return;
+  tail_.erase(0, tail_.size() - kKeptTail);
   cut_ = true;
 }
 

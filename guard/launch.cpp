@@ -26,7 +26,7 @@ constexpr int kSetMdwe = 65;
 constexpr unsigned long kRefuseExecGain = 1;
 
 // What went wrong in the child, through a pipe that a successful exec closes.
-struct Failure {
+struct LaunchFailure {
   int error = 0;
   bool program = false;
 };
@@ -44,7 +44,7 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
 // In the child, which has one thread and a copy of guard's memory: async-signal-safe calls alone.
 [[noreturn]] void become_agent(const Launch& launch, int report, char* const* arguments,
                                char* const* environment) {
-  Failure failure;
+  LaunchFailure failure;
   const rlimit no_core{0, 0};
   // Guard itself is not dumpable; the agent's processes must be, for guard to see them.
   if (!launch.adopt() || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0 ||
@@ -100,7 +100,7 @@ std::expected<pid_t, LaunchError> on_thread(const Launch& launch) {
     return std::unexpected(LaunchError{false, std::string("fork: ") + std::strerror(errno)});
   }
   report = Fd();
-  Failure failure;
+  LaunchFailure failure;
   ssize_t length = 0;
   while ((length = read(from_child.get(), &failure, sizeof failure)) < 0 && errno == EINTR) {
   }

@@ -33,7 +33,7 @@ struct Broken : std::runtime_error {
 }
 
 // Text of the file as a message may show it.
-std::string shown(std::string_view text) {
+std::string quoted_part(std::string_view text) {
   std::string out = "\"";
   for (const char c : text.substr(0, 60)) {
     const bool plain = c >= ' ' && c <= '~' && c != '"' && c != '\\';
@@ -71,7 +71,7 @@ class Object {
   void finish() const {
     for (const auto& item : value_.items()) {
       if (!taken_.contains(item.key())) {
-        broken(at(shown(item.key())),
+        broken(at(quoted_part(item.key())),
                "guard " PALISADE_VERSION
                " does not know this field; take it out or use a newer guard");
       }
@@ -133,7 +133,7 @@ std::uint16_t port(const json& value, const std::string& field) {
 std::string path(const json& value, const std::string& field) {
   auto string = text(value, field);
   if (!string.starts_with('/')) {
-    broken(field, shown(string) + " must be an absolute path");
+    broken(field, quoted_part(string) + " must be an absolute path");
   }
   std::string_view rest(string);
   rest.remove_prefix(1);
@@ -141,14 +141,14 @@ std::string path(const json& value, const std::string& field) {
     const auto slash = rest.find('/');
     const auto part = rest.substr(0, slash);
     if (part.empty() || part == "." || part == "..") {
-      broken(field, shown(string) + " must be written without empty, \".\" or \"..\" parts");
+      broken(field, quoted_part(string) + " must be written without empty, \".\" or \"..\" parts");
     }
     if (slash == std::string_view::npos) {
       return string;
     }
     rest.remove_prefix(slash + 1);
     if (rest.empty()) {
-      broken(field, shown(string) + " must not end in a slash");
+      broken(field, quoted_part(string) + " must not end in a slash");
     }
   }
   return string;  // "/"
@@ -200,21 +200,21 @@ std::chrono::milliseconds duration(const json& value, const std::string& field) 
                                    [&](const auto& candidate) { return candidate.first == unit; });
   if (error != std::errc{} || known == kUnits.end()) {
     broken(field,
-           shown(string) + " must be a duration such as \"500ms\", \"45s\", \"30m\", \"2h\"");
+           quoted_part(string) + " must be a duration such as \"500ms\", \"45s\", \"30m\", \"2h\"");
   }
   if (count > kMost / known->second) {
-    broken(field, shown(string) + " is more than a year");
+    broken(field, quoted_part(string) + " is more than a year");
   }
   return std::chrono::milliseconds{count * known->second};
 }
 
-struct Address {
+struct AddressBits {
   std::array<std::uint8_t, 16> bytes{};
   unsigned bits = 0;
 };
 
-std::optional<Address> read_address(const std::string& string) {
-  Address address;
+std::optional<AddressBits> read_address(const std::string& string) {
+  AddressBits address;
   if (inet_pton(AF_INET, string.c_str(), address.bytes.data()) == 1) {
     address.bits = 32;
     return address;
@@ -229,7 +229,7 @@ std::optional<Address> read_address(const std::string& string) {
 std::string address(const json& value, const std::string& field) {
   auto string = text(value, field);
   if (!read_address(string)) {
-    broken(field, shown(string) + " is no IPv4 or IPv6 address");
+    broken(field, quoted_part(string) + " is no IPv4 or IPv6 address");
   }
   return string;
 }
@@ -244,11 +244,11 @@ std::string cidr(const json& value, const std::string& field) {
   const auto* digits = slash == std::string::npos ? end : string.data() + slash + 1;
   if (!network || digits == end || (*digits == '0' && digits + 1 != end) ||
       std::from_chars(digits, end, length).ptr != end || length > network->bits) {
-    broken(field, shown(string) + " is no address range such as \"127.0.0.1/32\"");
+    broken(field, quoted_part(string) + " is no address range such as \"127.0.0.1/32\"");
   }
   for (unsigned bit = length; bit < network->bits; ++bit) {
     if ((network->bytes.at(bit / 8) & (0x80U >> (bit % 8))) != 0) {
-      broken(field, shown(string) + " has address bits beyond its prefix length");
+      broken(field, quoted_part(string) + " has address bits beyond its prefix length");
     }
   }
   return string;
@@ -290,7 +290,7 @@ Unreachable unreachable(const json& value, const std::string& field) {
 std::string command_name(const json& value, const std::string& field) {
   auto string = some_text(value, field);
   if (string.find('/') != std::string::npos || string == "." || string == "..") {
-    broken(field, shown(string) + " must be a program's name without a folder");
+    broken(field, quoted_part(string) + " must be a program's name without a folder");
   }
   return string;
 }
@@ -305,7 +305,8 @@ ExecPolicy exec_policy(const json& value, const std::string& field) {
   object.take("jit", read.jit, flag);
   object.finish();
   if (read.profile != "aider" && read.profile != "build" && read.profile != "none") {
-    broken(object.at("profile"), shown(read.profile) + " must be \"aider\", \"build\" or \"none\"");
+    broken(object.at("profile"),
+           quoted_part(read.profile) + " must be \"aider\", \"build\" or \"none\"");
   }
   if (read.profile == "build" && read.allow.empty() && read.commands.empty()) {
     broken(object.at("profile"),
@@ -326,7 +327,7 @@ FilePolicy file_policy(const json& value, const std::string& field) {
     // kernel.
     for (const std::string_view closed : {"/proc", "/sys", "/palisade"}) {
       if (below(writable, closed)) {
-        broken(object.at("write"), shown(writable) + " can never be writable for the agent");
+        broken(object.at("write"), quoted_part(writable) + " can never be writable for the agent");
       }
     }
   }
@@ -389,7 +390,7 @@ RecordPolicy record_policy(const json& value, const std::string& field) {
 Mode mode(const json& value, const std::string& field) {
   const auto string = text(value, field);
   if (string != "Enforce" && string != "Audit") {
-    broken(field, shown(string) + " must be \"Enforce\" or \"Audit\"");
+    broken(field, quoted_part(string) + " must be \"Enforce\" or \"Audit\"");
   }
   return string == "Audit" ? Mode::kAudit : Mode::kEnforce;
 }
@@ -399,7 +400,7 @@ std::string feature(const json& value, const std::string& field) {
   constexpr std::array<std::string_view, 6> kKnown{
       "landlock-network", "landlock-ioctl", "landlock-scope", "mdwe", "exit-info", "process-limit"};
   if (std::find(kKnown.begin(), kKnown.end(), string) == kKnown.end()) {
-    broken(field, shown(string) +
+    broken(field, quoted_part(string) +
                       " is none of landlock-network, landlock-ioctl, landlock-scope, "
                       "mdwe, exit-info, process-limit: nothing else may be missing");
   }
@@ -411,7 +412,7 @@ std::string workspace(const json& value, const std::string& field) {
   const auto slash = string.find('/');
   if (slash == std::string::npos || slash == 0 || slash + 1 == string.size() ||
       string.find('/', slash + 1) != std::string::npos) {
-    broken(field, shown(string) + " must be NAMESPACE/NAME");
+    broken(field, quoted_part(string) + " must be NAMESPACE/NAME");
   }
   return string;
 }
@@ -435,7 +436,7 @@ json parse(std::string_view bytes) {
         break;
       case json::parse_event_t::key:
         if (!names.back().insert(parsed.get<std::string>()).second) {
-          throw Broken(shown(parsed.get<std::string>()) + ": the field is there twice");
+          throw Broken(quoted_part(parsed.get<std::string>()) + ": the field is there twice");
         }
         break;
       case json::parse_event_t::value:
@@ -453,8 +454,8 @@ Policy read_root(const json& root) {
     broken("version", "is required; this guard reads \"" + std::string(kPolicyVersion) + "\"");
   }
   if (const auto named = text(*version, "version"); named != kPolicyVersion) {
-    broken("version",
-           shown(named) + " is not what this guard reads: \"" + std::string(kPolicyVersion) + "\"");
+    broken("version", quoted_part(named) + " is not what this guard reads: \"" +
+                          std::string(kPolicyVersion) + "\"");
   }
   Policy policy;
   object.take("mode", policy.mode, mode);

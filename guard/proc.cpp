@@ -15,6 +15,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "newer_kernel.h"
+
 namespace palisade::guard {
 namespace {
 
@@ -38,15 +40,6 @@ bool field(std::string_view status, std::string_view name, Number& number) {
   return std::from_chars(status.data(), status.data() + status.size(), number).ec == std::errc{};
 }
 
-// struct pidfd_info and PIDFD_GET_INFO of linux/pidfd.h (6.13), as far as they are asked for.
-struct PidfdInfo {
-  std::uint64_t mask = 1;  // PIDFD_INFO_PID
-  std::uint64_t cgroup = 0;
-  std::uint32_t pid = 0, group = 0, parent = 0;
-  std::array<std::uint32_t, 9> rest{};
-};
-static_assert(sizeof(PidfdInfo) == 64);
-constexpr unsigned long kGetInfo = _IOWR(0xff, 11, PidfdInfo);
 constexpr unsigned kOfThread = O_EXCL;  // PIDFD_THREAD (6.9)
 
 // Several times as fast as /proc, whose entries are made anew for each process. False where the
@@ -55,12 +48,13 @@ bool ask_kernel(int pidfd, Kinship& kin) {
   static std::atomic<bool> unknown{false};
   if (unknown || pidfd < 0) return false;
   PidfdInfo info;
-  if (ioctl(pidfd, kGetInfo, &info) != 0) {
+  info.mask = kPidfdInfoPid;
+  if (ioctl(pidfd, kPidfdGetInfo, &info) != 0) {
     if (errno != ESRCH) unknown = true;
     return false;
   }
   kin = {static_cast<pid_t>(info.group), static_cast<pid_t>(info.parent)};
-  return (info.mask & 1) != 0 && kin.group > 0;
+  return (info.mask & kPidfdInfoPid) != 0 && kin.group > 0;
 }
 
 Fd open_pidfd(pid_t process, unsigned flags) {

@@ -30,7 +30,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kPiece = 16UL * 1024;
+constexpr std::size_t kTerminalPiece = 16UL * 1024;
 constexpr std::size_t kWaiting = 64UL * 1024;  // bytes that may wait for a slow reader
 
 std::unexpected<std::string> failed(const std::string& what) {
@@ -107,7 +107,7 @@ struct Source {
 
   // Whether something came.
   bool read() {
-    std::array<char, kPiece> piece;
+    std::array<char, kTerminalPiece> piece;
     const ssize_t got = ::read(fd.get(), piece.data(), piece.size());
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) return false;
     if (got > 0) {
@@ -172,7 +172,7 @@ struct Terminal::Impl {
   }
 
   void read_input() {
-    std::array<char, kPiece> piece;
+    std::array<char, kTerminalPiece> piece;
     const ssize_t got = ::read(options.in, piece.data(), piece.size());
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) return;
     if (got <= 0) {

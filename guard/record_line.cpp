@@ -6,6 +6,7 @@
 
 #include <guard/digest.h>
 #include <guard/mask.h>
+#include <guard/paths.h>
 #include <guard/record.h>
 #include <sys/wait.h>
 
@@ -47,15 +48,10 @@ struct Activity {
 };
 
 enum class Severity : std::uint8_t { kInformational = 1, kLow = 2, kMedium = 3, kHigh = 4 };
-enum class Outcome : std::uint8_t { kAllowed, kBlocked, kLogged };
+enum class Answered : std::uint8_t { kAllowed, kBlocked, kLogged };
 
-std::int64_t milliseconds(std::chrono::system_clock::time_point time) {
+std::int64_t milliseconds_of(std::chrono::system_clock::time_point time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
-}
-
-std::string_view last_component(std::string_view path) {
-  const std::size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? path : path.substr(slash + 1);
 }
 
 std::string safe(std::string_view text) {
@@ -95,13 +91,14 @@ std::string command_line(const std::vector<std::string>& argv) {
   return out;
 }
 
-struct Arguments {
+struct WholeArguments {
   std::size_t bytes = 0;
   std::string sha256;
 };
 
 // Length and hash of the whole, one NUL after each argument.
-Arguments whole(const std::vector<std::string>& argv, std::size_t bytes, const std::string& known) {
+WholeArguments whole(const std::vector<std::string>& argv, std::size_t bytes,
+                     const std::string& known) {
   std::size_t here = 0;
   for (const std::string& argument : argv)
     here += argument.size() + 1;
@@ -138,7 +135,7 @@ class Line {
         .end_list()
         .number("sequence", static_cast<std::int64_t>(context.sequence))
         .close()
-        .number("time", milliseconds(context.now))
+        .number("time", milliseconds_of(context.now))
         .number("category_uid", kind.category)
         .number("class_uid", kind.uid)
         .text("class_name", kind.name, kName)
@@ -156,11 +153,11 @@ class Line {
 
   JsonText& json() { return json_; }
 
-  void outcome(Outcome outcome, bool success) {
+  void outcome(Answered outcome, bool success) {
     constexpr std::array<int, 3> kDisposition{1, 2, 17};
     constexpr std::array<std::string_view, 3> kDispositionName{"Allowed", "Blocked", "Logged"};
     const auto index = static_cast<std::size_t>(outcome);
-    json_.number("action_id", outcome == Outcome::kBlocked ? 2 : 1)
+    json_.number("action_id", outcome == Answered::kBlocked ? 2 : 1)
         .number("disposition_id", kDisposition.at(index))
         .text("disposition", kDispositionName.at(index), kName)
         .number("status_id", success ? 1 : 2);
@@ -215,8 +212,8 @@ class Line {
 };
 
 // "10.0.0.1:443/tcp", "[fd00::1]:443/tcp", "unix:/tmp/x"
-void endpoint(JsonText& json, std::string_view target) {
-  json.open("dst_endpoint");
+void endpoint(JsonText& members, std::string_view target) {
+  members.open("dst_endpoint");
   const std::size_t slash = target.rfind('/');
   const std::size_t colon = target.substr(0, slash).rfind(':');
   std::uint16_t port = 0;
@@ -229,11 +226,11 @@ void endpoint(JsonText& json, std::string_view target) {
       address = address.substr(1, address.size() - 2);
     const auto [end, error] = std::from_chars(first, last, port);
     if (error == std::errc() && end == last && !address.empty()) {
-      json.text("ip", address, kName).number("port", port).close();
+      members.text("ip", address, kName).number("port", port).close();
       return;
     }
   }
-  json.text("name", target, kPath).close();
+  members.text("name", target, kPath).close();
 }
 
 std::string line(const ExecStarted& event, const LineContext& context) {
@@ -241,19 +238,19 @@ std::string line(const ExecStarted& event, const LineContext& context) {
       event.resolved.empty() ? std::string_view(event.requested) : event.resolved;
   Line out(context, "ExecStarted", kProcessActivity, {1, "Launch"}, Severity::kInformational,
            safe("ran " + std::string(file.substr(0, kPath))));
-  out.outcome(Outcome::kAllowed, true);
+  out.outcome(Answered::kAllowed, true);
   out.actor(event.by);
-  JsonText& json = out.json();
-  const Arguments arguments = whole(event.argv, event.argv_bytes, event.argv_sha256);
-  json.open("process")
+  JsonText& members = out.json();
+  const WholeArguments arguments = whole(event.argv, event.argv_bytes, event.argv_sha256);
+  members.open("process")
       .number("pid", event.by.pid)
-      .number("created_time", milliseconds(context.now))
+      .number("created_time", milliseconds_of(context.now))
       .text("name", safe(last_component(file)), kName)
       .text("cmd_line", command_line(event.argv), kCommandLine)
       .some("working_directory", safe(event.cwd), kPath);
   out.file("file", file, event.sha256);
-  if (event.by.parent != 0) json.open("parent_process").number("pid", event.by.parent).close();
-  json.close();
+  if (event.by.parent != 0) members.open("parent_process").number("pid", event.by.parent).close();
+  members.close();
   out.own()
       .some("requested", safe(event.requested), kPath)
       .number("argc", static_cast<std::int64_t>(event.argv.size()))
@@ -269,12 +266,12 @@ std::string line(const ExecEnded& event, const LineContext& context) {
            safe("ended: " + event.program.substr(0, kPath)));
   const bool exited = event.status && WIFEXITED(*event.status);
   const bool signalled = event.status && WIFSIGNALED(*event.status);
-  out.outcome(Outcome::kAllowed, !event.status || (exited && WEXITSTATUS(*event.status) == 0));
+  out.outcome(Answered::kAllowed, !event.status || (exited && WEXITSTATUS(*event.status) == 0));
   out.actor({.pid = event.pid, .parent = 0, .program = event.program});
   out.json()
       .open("process")
       .number("pid", event.pid)
-      .number("terminated_time", milliseconds(context.now))
+      .number("terminated_time", milliseconds_of(context.now))
       .some("name", safe(last_component(event.program)), kName)
       .close()
       .number("duration", duration_cast<std::chrono::milliseconds>(event.took).count());
@@ -299,10 +296,10 @@ std::string line(const Refused& event, const LineContext& context) {
   if (event.count > 1) {
     out.json()
         .number("count", static_cast<std::int64_t>(event.count))
-        .number("start_time", milliseconds(context.now - event.within))
-        .number("end_time", milliseconds(context.now));
+        .number("start_time", milliseconds_of(context.now - event.within))
+        .number("end_time", milliseconds_of(context.now));
   }
-  out.outcome(event.enforced ? Outcome::kBlocked : Outcome::kLogged, !event.enforced);
+  out.outcome(event.enforced ? Answered::kBlocked : Answered::kLogged, !event.enforced);
   out.json()
       .boolean("is_alert", true)
       .open("policy")
@@ -339,7 +336,7 @@ std::string line(const Connected& event, const LineContext& context) {
                            ":" + std::to_string(event.port));
   Line out(context, "Connected", kNetwork, failed ? Activity{4, "Fail"} : Activity{1, "Open"},
            Severity::kInformational, (failed ? "not connected: " : "connected: ") + where);
-  out.outcome(Outcome::kAllowed, !failed);
+  out.outcome(Answered::kAllowed, !failed);
   if (failed) out.json().some("status_code", error_name(event.error), kName);
   out.actor(event.by);
   endpoint(out.json(), where);
@@ -355,16 +352,16 @@ std::string line(const Connected& event, const LineContext& context) {
 std::string line(const ScriptRun& event, const LineContext& context) {
   Line out(context, "ScriptRun", kFileActivity, {2, "Read"}, Severity::kLow,
            safe("a file of this session is run: " + event.path.substr(0, kPath)));
-  out.outcome(Outcome::kAllowed, true);
+  out.outcome(Answered::kAllowed, true);
   out.actor(event.by);
-  JsonText& json = out.json();
-  json.open("file")
+  JsonText& members = out.json();
+  members.open("file")
       .text("name", safe(last_component(event.path)), kName)
       .text("path", safe(event.path), kPath)
       .number("type_id", 1)
-      .number("modified_time", milliseconds(event.written));
+      .number("modified_time", milliseconds_of(event.written));
   if (!event.sha256.empty()) {
-    json.list("hashes")
+    members.list("hashes")
         .open()
         .number("algorithm_id", 3)
         .text("algorithm", "SHA-256", kName)
@@ -372,16 +369,16 @@ std::string line(const ScriptRun& event, const LineContext& context) {
         .close()
         .end_list();
   }
-  json.close();
+  members.close();
   out.own()
-      .number("changed_time", milliseconds(event.changed))
+      .number("changed_time", milliseconds_of(event.changed))
       .some("written_by", safe(event.written_by), kPath);
   return out.finish();
 }
 
 std::string line(const Finding& event, const LineContext& context) {
   Line out(context, "Finding", kDetection, {1, "Create"}, Severity::kHigh, safe(event.message));
-  out.outcome(Outcome::kAllowed, true);
+  out.outcome(Answered::kAllowed, true);
   out.json().boolean("is_alert", true);
   out.actor(event.by);
   out.json()
@@ -407,15 +404,15 @@ std::string line(const SessionStarted& event, const LineContext& context) {
   constexpr std::size_t kNames = 16;
   Line out(context, "SessionStarted", kApplication, {3, "Start"}, Severity::kInformational,
            event.enforcing ? "the session begins" : "the session begins; nothing is enforced");
-  out.outcome(Outcome::kAllowed, true);
+  out.outcome(Answered::kAllowed, true);
   application(out);
-  JsonText& json = out.own();
-  json.text("cmd_line", command_line(event.argv), kCommandLine)
+  JsonText& members = out.own();
+  members.text("cmd_line", command_line(event.argv), kCommandLine)
       .boolean("enforcing", event.enforcing)
       .list("degraded");
   for (std::size_t i = 0; i < event.degraded.size() && i < kNames; ++i)
-    json.text("", event.degraded[i], kRule);
-  json.end_list();
+    members.text("", event.degraded[i], kRule);
+  members.end_list();
   return out.finish();
 }
 
@@ -423,13 +420,13 @@ std::string line(const SessionEnded& event, const LineContext& context) {
   Line out(context, "SessionEnded", kApplication, {4, "Stop"}, Severity::kInformational,
            "the session ended: " + safe(event.why));
   const bool exited = event.status && WIFEXITED(*event.status);
-  out.outcome(Outcome::kAllowed, exited && WEXITSTATUS(*event.status) == 0);
+  out.outcome(Answered::kAllowed, exited && WEXITSTATUS(*event.status) == 0);
   application(out);
-  JsonText& json = out.own();
-  json.text("why", event.why, kName).number("killed", static_cast<std::int64_t>(event.killed));
-  if (exited) json.number("exit_code", WEXITSTATUS(*event.status));
+  JsonText& members = out.own();
+  members.text("why", event.why, kName).number("killed", static_cast<std::int64_t>(event.killed));
+  if (exited) members.number("exit_code", WEXITSTATUS(*event.status));
   if (event.status && WIFSIGNALED(*event.status))
-    json.number("exit_code", 128 + WTERMSIG(*event.status));
+    members.number("exit_code", 128 + WTERMSIG(*event.status));
   return out.finish();
 }
 

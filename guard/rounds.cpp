@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include <arpa/inet.h>
@@ -20,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "errno_fault.h"
 #include "guard/proc.h"
 #include "guard/run.h"
 #include "guard/session.h"
@@ -37,10 +37,6 @@ constexpr auto kLastWords = 500ms;
 constexpr auto kRelayAnswer = 3'000ms;
 constexpr std::size_t kRelayMost = 16UL << 10;
 constexpr std::size_t kShownFailure = 700;
-
-[[noreturn]] void fail(const char* what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
 
 struct Ran {
   int error = 0;   // it could not be started: an errno
@@ -60,9 +56,9 @@ class Runner {
     sigemptyset(&set);
     for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT})
       sigaddset(&set, signal);
-    if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) fail("sigprocmask");
+    if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) throw_errno("sigprocmask");
     signals_ = Fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!signals_) fail("signalfd");
+    if (!signals_) throw_errno("signalfd");
   }
 
   // With an `output`, what it prints goes there and to standard output, and what it leaves running
@@ -130,20 +126,20 @@ Ran Runner::run(const std::vector<std::string>& words, Output* output) {
   take_signals(0);
   if (told_to_end()) return {ECANCELED, 0};
   std::array<int, 2> ends{};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) fail("pipe2");
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("pipe2");
   const Fd started(ends[0]);
   Fd report(ends[1]);
   Fd printed;
   Fd prints;
   if (output != nullptr) {
-    if (pipe2(ends.data(), O_CLOEXEC) != 0) fail("pipe2");
+    if (pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("pipe2");
     printed = Fd(ends[0]);
     prints = Fd(ends[1]);
-    if (fcntl(printed.get(), F_SETFL, O_NONBLOCK) != 0) fail("fcntl");
+    if (fcntl(printed.get(), F_SETFL, O_NONBLOCK) != 0) throw_errno("fcntl");
   }
   std::fflush(nullptr);
   const pid_t child = fork();
-  if (child < 0) fail("fork");
+  if (child < 0) throw_errno("fork");
   if (child == 0) become(words, report.get(), output != nullptr ? prints.get() : -1);
   report = Fd();
   prints = Fd();

@@ -14,7 +14,7 @@ namespace palisade::guard {
 namespace {
 
 constexpr std::size_t kHead = 4UL << 10;
-constexpr std::size_t kTail = 12UL << 10;
+constexpr std::size_t kOutputTail = 12UL << 10;
 constexpr std::size_t kMostWords = 64;
 constexpr std::size_t kFailureMost = 4096;
 constexpr int kMostRounds = 1000;
@@ -79,18 +79,18 @@ void Output::add(std::string_view bytes) {
   const std::size_t first = std::min(bytes.size(), kHead - head_.size());
   head_ += bytes.substr(0, first);
   tail_ += bytes.substr(first);
-  if (tail_.size() > 2 * kTail) {
-    left_out_ += tail_.size() - kTail;
-    tail_.erase(0, tail_.size() - kTail);
+  if (tail_.size() > 2 * kOutputTail) {
+    left_out_ += tail_.size() - kOutputTail;
+    tail_.erase(0, tail_.size() - kOutputTail);
   }
 }
 
 std::string Output::text() const {
   std::uint64_t left_out = left_out_;
   std::string_view tail = tail_;
-  if (tail.size() > kTail) {
-    left_out += tail.size() - kTail;
-    tail.remove_prefix(tail.size() - kTail);
+  if (tail.size() > kOutputTail) {
+    left_out += tail.size() - kOutputTail;
+    tail.remove_prefix(tail.size() - kOutputTail);
   }
   if (left_out == 0) return plain_text(head_ + std::string(tail));
   return plain_text(head_) + "\n[... " + std::to_string(left_out) + " bytes are left out ...]\n" +

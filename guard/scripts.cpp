@@ -14,16 +14,11 @@ namespace {
 
 using std::chrono::system_clock;
 
-constexpr std::size_t kRemembered = 512;               // processes
-constexpr std::size_t kMostFiles = 16;                 // of one exec
-constexpr std::size_t kNamed = 6;                      // programs that may have written a file
-constexpr std::uint64_t kLargest = 16ULL << 20;        // of a script that is hashed
-constexpr auto kTick = std::chrono::milliseconds(20);  // times of files are that coarse
-
-std::string_view last_component(std::string_view path) {
-  const std::size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? path : path.substr(slash + 1);
-}
+constexpr std::size_t kRemembered = 512;                   // processes
+constexpr std::size_t kMostFiles = 16;                     // of one exec
+constexpr std::size_t kWritersNamed = 6;                   // programs that may have written a file
+constexpr std::uint64_t kLargest = 16ULL << 20;            // of a script that is hashed
+constexpr auto kFileTick = std::chrono::milliseconds(20);  // times of files are that coarse
 
 system_clock::time_point time_of(const timespec& time) {
   return system_clock::time_point(std::chrono::duration_cast<system_clock::duration>(
@@ -203,7 +198,7 @@ Operands script_operands(const std::string& program, const std::vector<std::stri
 
 Scripts::Scripts(const std::vector<std::string>& writable, FileDigests& digests,
                  system_clock::time_point since)
-    : digests_(digests), since_(since - kTick) {
+    : digests_(digests), since_(since - kFileTick) {
   for (const std::string& path : writable) {
     const std::string plain = without_slashes(path);
     writable_.push_back(plain);
@@ -220,12 +215,12 @@ std::string Scripts::running_at(system_clock::time_point when) const {
   std::vector<std::string_view> names;
   const std::scoped_lock lock(mutex_);
   for (const Ran& ran : ran_) {
-    if (ran.from > when + kTick || (ran.to && *ran.to + kTick < when)) continue;
+    if (ran.from > when + kFileTick || (ran.to && *ran.to + kFileTick < when)) continue;
     if (std::ranges::find(names, ran.program) == names.end()) names.emplace_back(ran.program);
   }
   std::string out;
   for (std::size_t i = 0; i < names.size(); ++i) {
-    if (i == kNamed) return out + ", ...";
+    if (i == kWritersNamed) return out + ", ...";
     out += (out.empty() ? "" : ", ") + std::string(names[i]);
   }
   return out;

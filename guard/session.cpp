@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <cstring>
 #include <mutex>
-#include <system_error>
 #include <utility>
 
 #include <poll.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "command_limit.h"
+#include "errno_fault.h"
 #include "exits.h"
 #include "guard/proc.h"
 #include "guard/processes.h"
@@ -43,10 +43,6 @@ struct KernelSigaction {
   std::uint64_t mask = 0;
 };
 
-[[noreturn]] void raise(const char* what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
-
 sigset_t waited_for() {
   sigset_t set;
   sigemptyset(&set);
@@ -55,7 +51,7 @@ sigset_t waited_for() {
   return set;
 }
 
-std::string name_of(int signal) {
+std::string signal_name(int signal) {
   const char* name = sigabbrev_np(signal);
   return name == nullptr ? "signal " + std::to_string(signal) : std::string{"SIG"} + name;
 }
@@ -80,10 +76,10 @@ class Session::Impl {
         commands_(limits.command, options.grace, recorder) {
     const auto set = waited_for();
     signals_ = Fd{signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
-    if (!signals_) raise("signalfd");
+    if (!signals_) throw_errno("signalfd");
     event_ = Fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-    if (!event_) raise("eventfd");
-    if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) raise("PR_SET_CHILD_SUBREAPER");
+    if (!event_) throw_errno("eventfd");
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) throw_errno("PR_SET_CHILD_SUBREAPER");
     activity();
   }
 
@@ -186,7 +182,7 @@ void Session::Impl::pass_on(int signal, bool of_terminal) {
   if (!kill_at_) {
     kill_at_ = Clock::now() + options_.agent_grace;
     outcome_.why = "terminated";
-    outcome_.message = "the session was ended from outside (" + name_of(signal) + ")";
+    outcome_.message = "the session was ended from outside (" + signal_name(signal) + ")";
   }
 }
 
@@ -322,7 +318,7 @@ void Session::Impl::describe_exit() {
     return;
   }
   end("exited",
-      signalled ? "the agent was killed by " + name_of(WTERMSIG(status))
+      signalled ? "the agent was killed by " + signal_name(WTERMSIG(status))
                 : "the agent exited with code " + std::to_string(code),
       code);
 }

@@ -22,17 +22,17 @@ void count(Counts& counts, const Event& event) {
 }
 
 std::string termination_json(const Ending& ending) {
-  constexpr std::size_t kMessage = 384;
-  constexpr std::size_t kName = 40;
+  constexpr std::size_t kMessageShown = 384;
+  constexpr std::size_t kNameShown = 40;
   constexpr std::size_t kFailure = 1024;
   constexpr std::size_t kNames = 8;
   constexpr std::size_t kWords = 128;  // of what is written around a text
   const auto number = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
   JsonText json(true);
   json.open()
-      .text("guard", kPolicyVersion, kName)
-      .text("ended", ending.ended, kName)
-      .text("message", ending.message, kMessage)
+      .text("guard", kPolicyVersion, kNameShown)
+      .text("ended", ending.ended, kNameShown)
+      .text("message", ending.message, kMessageShown)
       .number("execs", number(ending.counts.execs))
       .number("deniedExecs", number(ending.counts.denied_execs))
       .number("deniedConnects", number(ending.counts.denied_connects))
@@ -43,7 +43,7 @@ std::string termination_json(const Ending& ending) {
   std::size_t listed = 0;
   for (const std::string& name : ending.degraded) {
     if (++listed > kNames) break;
-    json.text("", name, kName);
+    json.text("", name, kNameShown);
   }
   json.end_list();
   const auto left = [&](std::size_t most) {
@@ -54,7 +54,7 @@ std::string termination_json(const Ending& ending) {
     // The text is what a program of the agent's printed.
     json.open("feedback")
         .number("rounds", ending.feedback->rounds)
-        .text("stopped", ending.feedback->stopped, kName)
+        .text("stopped", ending.feedback->stopped, kNameShown)
         .text("lastFailure", mask(ending.feedback->last_failure), left(kFailure))
         .close();
   }

@@ -23,14 +23,10 @@
 #include "guard/filter.h"
 #include "guard/mapping.h"
 #include "guard/sockets.h"
+#include "newer_kernel.h"
 
 namespace palisade::guard {
 namespace {
-
-// Newer than the headers that this is built with: the kernel runs the waiting side of a
-// notification at once on the same CPU (6.6).
-constexpr unsigned long kSetFlags = SECCOMP_IOW(4, __u64);
-constexpr std::uint64_t kSyncWakeUp = 1;
 
 // Whether a number names one of guard's own threads. What cannot be found out counts as yes.
 bool guards_own(pid_t thread) {

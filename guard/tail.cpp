@@ -19,11 +19,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kPiece = 64UL * 1024;
+constexpr std::size_t kTailPiece = 64UL * 1024;
 constexpr std::size_t kLongest = 64UL * 1024;
 constexpr int kFailed = 126;
 
-void say(const std::string& what) {
+void complain(const std::string& what) {
   static_cast<void>(std::fprintf(stderr, "palisade-guard: tail: %s\n", what.c_str()));
 }
 
@@ -49,7 +49,8 @@ class Tail {
   }
 
   int finished() const {
-    if (!line_.empty()) say("the last line of " + options_.path + " has no end and is left out");
+    if (!line_.empty())
+      complain("the last line of " + options_.path + " has no end and is left out");
     return 0;
   }
 
@@ -69,7 +70,7 @@ class Tail {
           ::lstat(options_.path.c_str(), &named) != 0 || file_id(named) == file_id(opened);
       if (same && opened.st_size >= read_) return;
       if (same) {
-        say(options_.path + " was cut; it is printed from its beginning");
+        complain(options_.path + " was cut; it is printed from its beginning");
         rewind();
         return;
       }
@@ -92,12 +93,12 @@ class Tail {
   // All that is there now. False: it cannot be printed.
   bool copy() {
     follow_name();
-    std::array<char, kPiece> piece;
+    std::array<char, kTailPiece> piece;
     while (file_) {
       const ssize_t got = ::pread(file_.get(), piece.data(), piece.size(), read_);
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) {
-        say("cannot read " + options_.path + ": " + std::strerror(errno));
+        complain("cannot read " + options_.path + ": " + std::strerror(errno));
         file_ = Fd();
         return true;
       }
@@ -116,7 +117,7 @@ class Tail {
       if (!too_long_ && line_.size() + part.size() > kLongest) {
         too_long_ = true;
         line_.clear();
-        say("a line of more than 64 KiB is left out");
+        complain("a line of more than 64 KiB is left out");
       }
       if (!too_long_) line_ += part;
       if (end == std::string_view::npos) break;
@@ -139,7 +140,7 @@ class Tail {
       if (stopping_) {
         timeout = std::chrono::duration_cast<std::chrono::milliseconds>(end_by_ - Clock::now());
         if (timeout.count() <= 0) {
-          say("standard output takes nothing; the rest of the record was not printed");
+          complain("standard output takes nothing; the rest of the record was not printed");
           return false;
         }
       }
@@ -149,7 +150,7 @@ class Tail {
       const ssize_t written = ::write(options_.out, bytes.data(), std::min(bytes.size(), kAtOnce));
       if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
       if (written < 0) {
-        say(std::string("cannot print: ") + std::strerror(errno));
+        complain(std::string("cannot print: ") + std::strerror(errno));
         return false;
       }
       bytes.remove_prefix(static_cast<std::size_t>(written));
@@ -181,7 +182,7 @@ int tail(const TailOptions& options) {
                        ? ::signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK)
                        : -1);
   if (!signals) {
-    say(std::string("signals cannot be had: ") + std::strerror(errno));
+    complain(std::string("signals cannot be had: ") + std::strerror(errno));
     return kFailed;
   }
   return Tail(options, signals.get()).run();

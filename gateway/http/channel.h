@@ -12,6 +12,11 @@
 
 namespace palisade::gateway {
 
+// Of calls that their order does not allow.
+[[nodiscard]] inline NetError wrong_use(const char* what) {
+  return {Fault::kProtocol, what};
+}
+
 class Channel {
  public:
   explicit Channel(StreamPtr stream) : stream_(std::move(stream)) {}

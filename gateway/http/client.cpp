@@ -29,10 +29,6 @@ std::string host_field(const Origin& origin) {
   return out;
 }
 
-NetError wrong_use(const char* what) {
-  return {Fault::kProtocol, what};
-}
-
 // An origin and what is kept for it.
 struct Pool {
   struct Kept {

@@ -20,10 +20,6 @@ constexpr auto kReadAwayTime = 5s;
 constexpr std::size_t kLingerBytes = 1024 * 1024;
 constexpr auto kLinger = 2s;
 
-NetError wrong_use(const char* what) {
-  return {Fault::kProtocol, what};
-}
-
 }  // namespace
 
 void log_line(const ServerOptions& options, const std::string& line) {
