@@ -57,7 +57,8 @@ Command add_check(CLI::App& parent) {
   CLI::Option* live = app->add_flag("--live", options->live, "Check what a cluster holds");
   add_cluster_options(*app, options->cluster);
   add_scope_options(*app, options->scope);
-  for (const char* name : {"--kubeconfig", "--context", "-n", "-A", "-l"})
+  for (const char* name :
+       {"--kubeconfig", "--context", "--as", "--as-group", "--as-uid", "-n", "-A", "-l"})
     app->get_option(name)->needs(live);
   app->add_flag("--all", options->all, "Check every pod, not only Aider pods");
   app->add_option("--skip", options->skip, "Leave a control out (may be given again)")

@@ -72,6 +72,9 @@ Said read(const CLI::App& app, const std::vector<std::string>& words, std::size_
     if (option->check_lname("namespace")) out.where.ns = value;
     if (option->check_lname("context")) out.where.context = value;
     if (option->check_lname("kubeconfig")) out.where.kubeconfig = value;
+    if (option->check_lname("as")) out.where.as.user = value;
+    if (option->check_lname("as-uid")) out.where.as.uid = value;
+    if (option->check_lname("as-group")) out.where.as.groups.push_back(value);
   }
   return out;
 }
@@ -119,7 +122,7 @@ std::vector<std::string> candidates(const CLI::App& app, const std::vector<std::
 
 std::vector<std::string> listed(const Names::Where& where, const kube::Resource& resource) {
   std::vector<std::string> out;
-  auto config = kube::load_config(where.kubeconfig, where.context);
+  auto config = kube::load_config(where.kubeconfig, where.context, where.as);
   if (!config) return out;
   kube::ListOptions options;
   if (resource.namespaced) options.ns = where.ns.empty() ? config->namespace_ : where.ns;

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <kube/config.h>
+
 namespace CLI {
 class App;
 }
@@ -16,6 +18,7 @@ struct Names {
   struct Where {
     std::string kubeconfig;
     std::string context;
+    kube::Impersonation as;
     std::string ns;
   };
   std::function<std::vector<std::string>(const Where&)> workspaces;

@@ -35,6 +35,13 @@ void add_cluster_options(CLI::App& app, ClusterOptions& options) {
       ->type_name("FILE");
   app.add_option("--context", options.context, "Context of the kubeconfig; else its current one")
       ->type_name("NAME");
+  app.add_option("--as", options.as.user, "Act as this user, where RBAC lets you impersonate it")
+      ->type_name("USER");
+  app.add_option("--as-group", options.as.groups, "In this group, with --as (may be given again)")
+      ->type_name("GROUP")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--as-uid", options.as.uid, "With this UID, with --as")->type_name("UID");
 }
 
 void add_scope_options(CLI::App& app, ScopeOptions& options, bool everywhere) {
@@ -94,7 +101,7 @@ std::string trouble(std::string_view verb, const kube::Resource& resource, std::
 }
 
 std::expected<Live, std::string> Live::connect(const ClusterOptions& options) {
-  auto config = kube::load_config(options.kubeconfig, options.context);
+  auto config = kube::load_config(options.kubeconfig, options.context, options.as);
   if (!config) {
     return std::unexpected(printable("no cluster to read from: " + config.error().message +
                                      "; --kubeconfig FILE and --context NAME say which one"));

@@ -21,6 +21,7 @@ namespace palisade::cli {
 struct ClusterOptions {
   std::string kubeconfig;
   std::string context;
+  kube::Impersonation as;
 };
 void add_cluster_options(CLI::App& app, ClusterOptions& options);
 

@@ -17,6 +17,7 @@
 
 #include "beast_io.h"
 #include "host_lookup.h"
+#include "identity.h"
 #include "status_error.h"
 #include "tls.h"
 #include "tunnel.h"
@@ -107,8 +108,8 @@ class Conversation {
   Conversation(asio::io_context& io, websocket::stream<Stream>& socket)
       : io_(io), socket_(socket) {}
 
-  Result<void> open(const std::string& host, const std::string& target, const std::string& token,
-                    const AttachOptions& options, const std::stop_token& stop) {
+  Result<void> open(const std::string& host, const Request& upgrade, const AttachOptions& options,
+                    const std::stop_token& stop) {
     websocket::stream_base::timeout limits{};
     limits.handshake_timeout = options.open_timeout;
     limits.idle_timeout = options.silence;
@@ -117,13 +118,15 @@ class Conversation {
     socket_.set_option(websocket::stream_base::decorator([&](websocket::request_type& request) {
       request.set(http::field::sec_websocket_protocol, kVersions);
       request.set(http::field::user_agent, kUserAgent);
-      if (!token.empty()) request.set(http::field::authorization, "Bearer " + token);
+      for (const auto& [name, value] : upgrade.headers)
+        request.insert(name, value);
     }));
     socket_.read_message_max(kMostMessage);
     socket_.binary(true);
     websocket::response_type response;
-    const error_code ec =
-        wait([&](auto done) { socket_.async_handshake(response, host, target, std::move(done)); });
+    const error_code ec = wait([&](auto done) {
+      socket_.async_handshake(response, host, upgrade.target, std::move(done));
+    });
     if (ec == websocket::error::upgrade_declined) return std::unexpected(refusal(response));
     if (ec) return std::unexpected(socket_error(ec, "attach", stop.stop_requested()));
     const auto version = response[http::field::sec_websocket_protocol];
@@ -276,7 +279,10 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
   impl.lookup.emplace(proxy ? proxy->host : url->host, proxy ? proxy->port : url->port);
   auto endpoints = impl.lookup->find(std::chrono::steady_clock::now() + kConnect, stop);
   if (!endpoints) return std::unexpected(std::move(endpoints.error()));
-  const std::string token = impl.config.bearer_token ? impl.config.bearer_token() : "";
+  Request upgrade;
+  upgrade.target = impl.target();
+  upgrade.headers = identity_headers(impl.config);
+  if (auto fit = check_request(upgrade); !fit) return std::unexpected(std::move(fit.error()));
 
   std::shared_ptr<ssl::context> proxy_tls;  // of an https:// proxy
   const auto converse = [&](auto& socket, auto&& secure) -> Result<AttachEnd> {
@@ -307,8 +313,7 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
     lowest.expires_never();
     error_code ignored;  // a latency setting: no harm if the kernel refuses
     lowest.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
-    if (auto open = conversation.open(url->authority(), impl.target(), token, impl.options, stop);
-        !open)
+    if (auto open = conversation.open(url->authority(), upgrade, impl.options, stop); !open)
       return std::unexpected(std::move(open.error()));
     opened();
     impl.poke = [&conversation] { conversation.write(); };

@@ -3,6 +3,7 @@
 
 #include <kube/client.h>
 
+#include "identity.h"
 #include "status_error.h"
 #include "url.h"
 
@@ -135,8 +136,7 @@ struct Client::Impl {
         which = *obtained;
       }
       request.headers.resize(own);
-      const std::string token = config.bearer_token ? config.bearer_token() : "";
-      if (!token.empty()) request.headers.emplace_back("Authorization", "Bearer " + token);
+      std::ranges::move(identity_headers(config), std::back_inserter(request.headers));
       auto response = exchange(request);
       if (!config.credentials || again || !response || response->status != 401) return response;
       config.credentials->refuse(which);
@@ -192,6 +192,8 @@ std::unique_ptr<Client> Client::connect(Config config, TransportKind kind,
   options.insecure_skip_verify = config.insecure_skip_verify;
   options.proxy = config.proxy;
   options.accept_gzip = config.compression;
+  // cpprestsdk sends no header twice, and Impersonate-Group may come several times.
+  if (!config.impersonation.user.empty()) kind = TransportKind::kBeast;
   const auto make = [&]() -> std::shared_ptr<Transport> {
     auto made = kind == TransportKind::kCpprest ? make_cpprest_transport(options)
                                                 : make_beast_transport(options);

@@ -1,7 +1,9 @@
-#include <cstdlib>
+#include <algorithm>
 
 #include <kube/config.h>
 
+#include "identity.h"
+#include "proxy.h"
 #include "rotated.h"
 #include "tls.h"
 #include "url.h"
@@ -9,11 +11,6 @@
 namespace kube {
 
 namespace {
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
 
 // An empty entry is none.
 std::vector<std::filesystem::path> split_list(std::string_view list) {
@@ -35,8 +32,8 @@ Result<Config> load_in_cluster(const std::filesystem::path& directory,
     return std::unexpected(Error{0, "InvalidConfiguration", file.string() + ": " + what, {}, {}});
   };
   if (!now) now = std::chrono::steady_clock::now;
-  const std::string host = environment("KUBERNETES_SERVICE_HOST");
-  const std::string port = environment("KUBERNETES_SERVICE_PORT");
+  const std::string host = environment_variable("KUBERNETES_SERVICE_HOST");
+  const std::string port = environment_variable("KUBERNETES_SERVICE_PORT");
   if (host.empty() || port.empty()) {
     return failed(directory,
                   "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: not in a pod");
@@ -70,20 +67,29 @@ Result<Config> load_in_cluster(const std::filesystem::path& directory,
   return config;
 }
 
-Result<Config> load_config(const std::filesystem::path& explicit_file, const std::string& context) {
-  if (!explicit_file.empty()) return load_kubeconfig(explicit_file, context);
-  if (!environment("KUBERNETES_SERVICE_HOST").empty()) return load_in_cluster();
-  if (const std::string list = environment("KUBECONFIG"); !list.empty())
-    return load_kubeconfig(split_list(list), context);
-  const std::string home = environment("HOME");
-  if (home.empty()) {
-    return std::unexpected(Error{0,
-                                 "InvalidConfiguration",
-                                 "no --kubeconfig, not in a pod, no KUBECONFIG, no HOME",
-                                 {},
-                                 {}});
+Result<Config> load_config(const std::filesystem::path& explicit_file, const std::string& context,
+                           const Impersonation& as) {
+  if (!explicit_file.empty()) return load_kubeconfig(explicit_file, context, {}, as);
+  std::vector<std::filesystem::path> files = split_list(environment_variable("KUBECONFIG"));
+  if (const std::string home = environment_variable("HOME"); files.empty() && !home.empty())
+    files.push_back(std::filesystem::path(home) / ".kube" / "config");
+  const bool is_there = std::ranges::any_of(files, [](const std::filesystem::path& file) {
+    std::error_code unknown;  // then the reader says what it is
+    return std::filesystem::exists(file, unknown) || unknown;
+  });
+  if (!is_there && !environment_variable("KUBERNETES_SERVICE_HOST").empty()) {
+    auto config = load_in_cluster();
+    if (!config) return config;
+    if (auto whole = impersonate(*config, as); !whole)
+      return std::unexpected(std::move(whole.error()));
+    return config;
   }
-  return load_kubeconfig(std::filesystem::path(home) / ".kube" / "config", context);
+  if (!files.empty()) return load_kubeconfig(files, context, {}, as);
+  return std::unexpected(Error{0,
+                               "InvalidConfiguration",
+                               "no --kubeconfig, no KUBECONFIG, no HOME, and not in a pod",
+                               {},
+                               {}});
 }
 
 }  // namespace kube

@@ -1,7 +1,6 @@
 // kubeconfig v1: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 // A field that would change who we are or where the connection goes, and that is not supported, is
 // refused: to pass over `as` would act with more rights than were asked for.
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <tuple>
@@ -11,6 +10,7 @@
 #include <kube/base64.h>
 #include <kube/config.h>
 
+#include "identity.h"
 #include "kubeconfig_section.h"
 #include "proxy.h"
 #include "rotated.h"
@@ -22,16 +22,6 @@ namespace kube {
 namespace {
 
 using Json = nlohmann::json;
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
-std::optional<std::string> decoded(std::string text) {
-  std::erase_if(text, [](char c) { return c == '\n' || c == '\r' || c == ' '; });
-  return decode_base64(text);
-}
 
 // All files of one configuration, in the order of KUBECONFIG: what stands in several is the
 // first's.
@@ -46,14 +36,9 @@ struct Files {
   [[nodiscard]] Result<Section> entry(const std::string& list, const std::string& inner,
                                       const std::string& name) const {
     for (const Section& root : roots) {
-      const YAML::Node items = root.node[list];
-      if (!items || !items.IsSequence()) continue;
-      for (const auto& item : items) {
-        if (!item.IsMap() || text_of(item["name"]) != name) continue;
-        const std::string path = fmt::format("{}[{}].{}", list, name, inner);
-        if (!item[inner] || !item[inner].IsMap()) return root.fault(path, "is missing");
-        return Section{root.file, path, item[inner]};
-      }
+      auto found = root.entry(list, inner, name);
+      if (!found) return std::unexpected(std::move(found.error()));
+      if (*found) return std::move(**found);
     }
     return fault(list + " has no entry named \"" + name + "\"");
   }
@@ -67,45 +52,16 @@ Result<Files> read_files(const std::vector<std::filesystem::path>& paths) {
     std::error_code failed;
     // As kubectl: in a list some may be missing.
     if (paths.size() > 1 && !std::filesystem::exists(file, failed) && !failed) continue;
-    auto text = read_small_file(file);
-    if (!text) return std::unexpected(std::move(text.error()));
-    Section root{file, "", {}};
-    try {
-      root.node = YAML::Load(*text);
-    } catch (const YAML::Exception& error) {
-      return root.fault("", "line " + std::to_string(error.mark.line + 1) + ": " + error.msg);
-    }
-    if (paths.size() > 1 && root.node.IsNull()) continue;
-    if (!root.node.IsMap()) return root.fault("", "is not a kubeconfig (no YAML map)");
+    auto root = read_root(file);
+    if (!root) return std::unexpected(std::move(root.error()));
+    if (paths.size() > 1 && root->node.IsNull()) continue;
+    if (!root->node.IsMap()) return root->fault("", "is not a kubeconfig (no YAML map)");
     out.names += (out.names.empty() ? "" : ", ") + file.string();
-    out.roots.push_back(std::move(root));
+    out.roots.push_back(std::move(*root));
   }
   if (!out.roots.empty()) return out;
   out.names = all;
   return out.fault("none of these files is there; KUBECONFIG or --kubeconfig names one that is");
-}
-
-// What stands in the file, for a program that is told of the cluster; scalars that YAML takes for
-// numbers and truth values are these.
-Json json_of(const YAML::Node& node, int depth = 0) {
-  constexpr int kMostDepth = 16;
-  if (depth > kMostDepth) return {};
-  if (node.IsMap()) {
-    Json out = Json::object();
-    for (const auto& member : node)
-      out[text_of(member.first)] = json_of(member.second, depth + 1);
-    return out;
-  }
-  if (node.IsSequence()) {
-    Json out = Json::array();
-    for (const auto& one : node)
-      out.push_back(json_of(one, depth + 1));
-    return out;
-  }
-  if (!node.IsScalar()) return {};
-  if (node.Tag() == "!") return node.Scalar();  // in quotes
-  const Json plain = Json::parse(node.Scalar(), nullptr, false);
-  return plain.is_number() || plain.is_boolean() ? plain : Json(node.Scalar());
 }
 
 // https://kubernetes.io/docs/reference/config-api/client-authentication.v1/#client-authentication-k8s-io-v1-Cluster
@@ -129,7 +85,7 @@ Json told_of(const Section& cluster, const Config& config, const TextSource& ca)
 Result<void> read_proxy(const Section& cluster, const Url& url, Config& config) {
   const std::string text = cluster.text("proxy-url");
   if (text.empty()) {
-    auto proxy = proxy_of_environment(url, environment);
+    auto proxy = proxy_of_environment(url, environment_variable);
     if (!proxy) return std::unexpected(std::move(proxy.error()));
     config.proxy = std::move(*proxy);
     return {};
@@ -173,76 +129,16 @@ Result<void> read_cluster(const Section& cluster, Config& config, TextSource& ca
 
 }  // namespace
 
-std::string text_of(const YAML::Node& node) {
-  return node && node.IsScalar() ? node.Scalar() : std::string();
-}
-
-std::string Section::text(const std::string& field) const {
-  return text_of(node[field]);
-}
-
-std::string Section::where(const std::string& field) const {
-  return file.string() + ": " + (path.empty() || field.empty() ? path + field : path + "." + field);
-}
-
-std::unexpected<Error> Section::fault(const std::string& field, const std::string& why) const {
-  std::string message = where(field);
-  if (!message.ends_with(' ')) message += ' ';
-  return std::unexpected(Error{0, "InvalidConfiguration", message + why, {}, {}});
-}
-
-std::filesystem::path Section::resolve(const std::string& text) const {
-  const std::filesystem::path given(text);
-  return given.is_absolute() ? given : std::filesystem::absolute(file).parent_path() / given;
-}
-
-Result<bool> Section::flag(const std::string& field) const {
-  const std::string value = text(field);
-  if (!value.empty() && value != "true" && value != "false")
-    return fault(field, "is neither true nor false");
-  return value == "true";
-}
-
-Result<Section> Section::inner(const std::string& field) const {
-  if (!node[field] || !node[field].IsMap()) return fault(field, "is missing, or no map");
-  return Section{file, path + "." + field, node[field]};
-}
-
-Result<void> refuse(const Section& section, std::initializer_list<const char*> fields,
-                    const std::string& instead) {
-  for (const char* field : fields) {
-    if (section.has(field)) return section.fault(field, "is not supported; " + instead);
-  }
-  return {};
-}
-
-Result<TextSource> pem_of(const Section& section, const std::string& field) {
-  if (const std::string data = section.text(field + "-data"); !data.empty()) {
-    auto pem = decoded(data);
-    if (!pem) return section.fault(field + "-data", "is not base64");
-    return TextSource{std::move(*pem), {}};
-  }
-  if (const std::string path = section.text(field); !path.empty()) {
-    const auto file = section.resolve(path);
-    auto pem = read_small_file(file);
-    if (!pem) return section.fault(field, "names " + pem.error().message);
-    return TextSource{std::move(*pem), file};
-  }
-  return TextSource{};
-}
-
-std::string used_field(const TextSource& source, const std::string& field) {
-  return source.file.empty() ? field + "-data" : field;
-}
-
 Result<Config> load_kubeconfig(const std::filesystem::path& file, const std::string& context,
-                               std::function<std::chrono::steady_clock::time_point()> now) {
-  return load_kubeconfig(std::vector{file}, context, std::move(now));
+                               std::function<std::chrono::steady_clock::time_point()> now,
+                               const Impersonation& as) {
+  return load_kubeconfig(std::vector{file}, context, std::move(now), as);
 }
 
 Result<Config> load_kubeconfig(const std::vector<std::filesystem::path>& paths,
                                const std::string& context_name,
-                               std::function<std::chrono::steady_clock::time_point()> now) {
+                               std::function<std::chrono::steady_clock::time_point()> now,
+                               const Impersonation& as) {
   if (!now) now = std::chrono::steady_clock::now;
   auto files = read_files(paths);
   if (!files) return std::unexpected(std::move(files.error()));
@@ -266,10 +162,11 @@ Result<Config> load_kubeconfig(const std::vector<std::filesystem::path>& paths,
   if (const std::string name = context->text("user"); !name.empty()) {
     auto user = files->entry("users", "user", name);
     if (!user) return std::unexpected(std::move(user.error()));
-    auto read = read_user(*user, told_of(*cluster, config, ca), now, config);
+    auto read = read_user(*user, name, told_of(*cluster, config, ca), now, config);
     if (!read) return std::unexpected(std::move(read.error()));
     identity = std::move(*read);
   }
+  if (auto whole = impersonate(config, as); !whole) return files->fault(whole.error().message);
 
   std::function<std::string()> ca_text = [pem = ca.text] { return pem; };
   if (!ca.file.empty()) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,22 +37,29 @@ struct Section {
   [[nodiscard]] Result<bool> flag(const std::string& field) const;
   // A map in this one.
   [[nodiscard]] Result<Section> inner(const std::string& field) const;
+  // Of a whole file: entry `name` of a list such as clusters, its `inner` map.
+  [[nodiscard]] Result<std::optional<Section>> entry(const std::string& list,
+                                                     const std::string& inner,
+                                                     const std::string& name) const;
 };
+
+// A whole file, which need not be a map.
+[[nodiscard]] Result<Section> read_root(const std::filesystem::path& file);
 
 [[nodiscard]] std::string text_of(const YAML::Node& node);
 
-// Any of `fields` is an error that says what to do instead.
-[[nodiscard]] Result<void> refuse(const Section& section, std::initializer_list<const char*> fields,
-                                  const std::string& instead);
+// What stands in the file as JSON; scalars that YAML takes for numbers and truth values are these.
+[[nodiscard]] nlohmann::json json_of(const YAML::Node& node, int depth = 0);
 
 // FIELD-data (base64) goes before FIELD (a path). Neither: an empty text.
 [[nodiscard]] Result<TextSource> pem_of(const Section& section, const std::string& field);
 // The one of the two that pem_of() read.
 [[nodiscard]] std::string used_field(const TextSource& source, const std::string& field);
 
-// Who the user is: gives `config` its bearer_token and its credentials, and returns what gives the
-// certificate and the key. `cluster` is what a credential plugin may be told.
+// Who the user `name` is: gives `config` its bearer_token and its credentials, and returns what
+// gives the certificate and the key. `cluster` is what a credential plugin may be told.
 [[nodiscard]] Result<std::function<std::pair<std::string, std::string>()>> read_user(
-    const Section& user, const nlohmann::json& cluster, const Now& now, Config& config);
+    const Section& user, const std::string& name, const nlohmann::json& cluster, const Now& now,
+    Config& config);
 
 }  // namespace kube

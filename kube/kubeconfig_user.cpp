@@ -1,15 +1,14 @@
-#include <chrono>
 #include <memory>
 
 #include <fmt/format.h>
 
-#include <kube/base64.h>
 #include <kube/rfc3339.h>
 
 #include "exec_plugin.h"
 #include "kubeconfig_section.h"
-#include "status_error.h"
+#include "oidc.h"
 #include "tls.h"
+#include "url.h"
 
 namespace kube {
 
@@ -40,11 +39,22 @@ Result<void> read_identity(const Section& user, TextSource& certificate, TextSou
   return {};
 }
 
-// As kubectl: tokenFile goes before token.
+// As kubectl: tokenFile goes before token, which serves until the file is there.
 Result<void> read_token(const Section& user, Config& config, const Now& now) {
+  const std::string login = user.text("username");
+  const std::string password = user.text("password");
+  if (!login.empty() || !password.empty()) {
+    if (!user.text("token").empty() || !user.text("tokenFile").empty())
+      return user.fault(login.empty() ? "password" : "username",
+                        "stands beside a token; take one of them out");
+    config.basic = Login{login, password};
+    return {};
+  }
   if (const std::string path = user.text("tokenFile"); !path.empty()) {
     const auto file = user.resolve(path);
     auto first = read_small_file(file);
+    const std::string token = user.text("token");
+    if (!token.empty() && (!first || trimmed(*first).empty())) first = token;
     if (!first) return user.fault("tokenFile", "names " + first.error().message);
     if (trimmed(*first).empty()) return user.fault("tokenFile", "names an empty file");
     const auto source = std::make_shared<RotatedFile>(
@@ -57,14 +67,44 @@ Result<void> read_token(const Section& user, Config& config, const Now& now) {
   return {};
 }
 
+bool is_list_of_texts(const YAML::Node& node) {
+  if (!node || node.IsNull()) return true;
+  if (!node.IsSequence()) return false;
+  for (const auto& one : node) {
+    if (!one.IsScalar()) return false;
+  }
+  return true;
+}
+
+std::vector<std::string> texts_of(const YAML::Node& node) {
+  std::vector<std::string> out;
+  for (const auto& one : node)
+    out.push_back(one.Scalar());
+  return out;
+}
+
+Result<void> read_impersonation(const Section& user, Config& config) {
+  Impersonation& as = config.impersonation;
+  as.user = user.text("as");
+  as.uid = user.text("as-uid");
+  const YAML::Node groups = user.node["as-groups"];
+  if (!is_list_of_texts(groups)) return user.fault("as-groups", "is no list of texts");
+  as.groups = texts_of(groups);
+  const YAML::Node extra = user.node["as-user-extra"];
+  if (extra && !extra.IsNull() && !extra.IsMap())
+    return user.fault("as-user-extra", "is no map of lists of texts");
+  for (const auto& member : extra) {
+    if (!is_list_of_texts(member.second))
+      return user.fault("as-user-extra", "is no map of lists of texts");
+    as.extra.emplace_back(text_of(member.first), texts_of(member.second));
+  }
+  return {};
+}
+
 Result<void> read_lists(const Section& exec, ExecPlugin& plugin) {
   const YAML::Node arguments = exec.node["args"];
-  if (arguments && !arguments.IsNull() && !arguments.IsSequence())
-    return exec.fault("args", "is no list of texts");
-  for (const YAML::Node& one : arguments) {
-    if (!one.IsScalar()) return exec.fault("args", "is no list of texts");
-    plugin.arguments.push_back(one.Scalar());
-  }
+  if (!is_list_of_texts(arguments)) return exec.fault("args", "is no list of texts");
+  plugin.arguments = texts_of(arguments);
   const YAML::Node environment = exec.node["env"];
   if (environment && !environment.IsNull() && !environment.IsSequence())
     return exec.fault("env", "is no list of {name, value}");
@@ -107,58 +147,65 @@ Result<ExecPlugin> read_exec(const Section& exec, const Json& cluster) {
   return plugin;
 }
 
-// The claim `exp` of a JWT, whose signature is the server's to check.
-std::optional<std::chrono::system_clock::time_point> end_of(const std::string& token) {
-  const auto first = token.find('.');
-  const auto second = first == std::string::npos ? first : token.find('.', first + 1);
-  if (second == std::string::npos) return std::nullopt;
-  const auto text = decode_base64url(token.substr(first + 1, second - first - 1));
-  const Json claims = text ? Json::parse(*text, nullptr, false) : Json();
-  const auto exp = claims.is_object() ? claims.find("exp") : claims.end();
-  constexpr std::int64_t kMost = 253'402'300'799;  // the year 9999
-  if (exp == claims.end() || !exp->is_number_integer() || exp->get<std::int64_t>() < 0 ||
-      exp->get<std::int64_t>() > kMost)
-    return std::nullopt;
-  return std::chrono::system_clock::time_point(std::chrono::seconds(exp->get<std::int64_t>()));
-}
-
-Result<void> read_auth_provider(const Section& user, Config& config) {
+Result<void> read_auth_provider(const Section& user, const std::string& name, Config& config) {
   constexpr const char* kInstead =
       "use users[].user.exec with a credential plugin in its place (for OpenID Connect kubelogin)";
   auto provider = user.inner("auth-provider");
   if (!provider) return std::unexpected(std::move(provider.error()));
-  if (const std::string name = provider->text("name"); name != "oidc")
-    return provider->fault("name", "\"" + name + "\" is not supported, as in kubectl; " + kInstead);
+  if (const std::string kind = provider->text("name"); kind != "oidc")
+    return provider->fault("name", "\"" + kind + "\" is not supported, as in kubectl; " + kInstead);
   auto settings = provider->inner("config");
   if (!settings) return std::unexpected(std::move(settings.error()));
   const std::string token = settings->text("id-token");
-  if (token.empty())
-    return settings->fault("id-token", std::string("is missing, and it is not asked for here; "
-                                                   "log in with kubectl first, or ") +
-                                           kInstead);
-  const auto end = end_of(token);
-  if (!end) return settings->fault("id-token", std::string("is no token with an end; ") + kInstead);
-  if (*end <= std::chrono::system_clock::now())
-    return settings->fault("id-token",
-                           "has expired at " + rfc3339(*end) +
-                               ", and it is not refreshed here; any kubectl command refreshes it, "
-                               "or " +
-                               kInstead);
-  config.bearer_token = [token] { return token; };
+  const auto end = end_of_id_token(token);
+  if (!token.empty() && !end)
+    return settings->fault("id-token", std::string("is no token with an end; ") + kInstead);
+  OidcProvider out;
+  out.where = settings->where("");
+  out.file = user.file;
+  out.user = name;
+  out.issuer = settings->text("idp-issuer-url");
+  out.client_id = settings->text("client-id");
+  out.client_secret = settings->text("client-secret");
+  const bool renews = settings->has("refresh-token") && !settings->text("refresh-token").empty();
+  if (!renews && (!end || !id_token_holds(*end)))
+    return settings->fault("refresh-token",
+                           (end ? "is missing, and the id-token has ended at " + rfc3339(*end)
+                                : std::string("is missing, and so is the id-token")) +
+                               "; log in again with what made this kubeconfig, or " + kInstead);
+  if (renews) {
+    if (out.client_id.empty())
+      return settings->fault("client-id", std::string("is missing; the provider knows us by it"));
+    if (auto issuer = parse_url(out.issuer); !issuer)
+      return settings->fault("idp-issuer-url",
+                             "must be the issuer of the tokens: " + issuer.error().message);
+  }
+  while (out.issuer.ends_with('/'))
+    out.issuer.pop_back();
+  auto ca = pem_of(*settings, "idp-certificate-authority");
+  if (!ca) return std::unexpected(std::move(ca.error()));
+  out.ca = ca->text;
+  if (!out.ca.empty() || !ca->file.empty()) {
+    if (const std::string fault = certificates_fault(out.ca); !fault.empty())
+      return settings->fault(used_field(*ca, "idp-certificate-authority"), fault);
+  }
+  const auto credentials = std::make_shared<OidcCredentials>(std::move(out), token);
+  config.credentials = credentials;
+  config.bearer_token = [credentials] { return credentials->token(); };
   return {};
 }
 
 }  // namespace
 
-Result<Identity> read_user(const Section& user, const Json& cluster, const Now& now,
-                           Config& config) {
-  auto fit = refuse(user, {"username", "password", "as", "as-uid", "as-groups", "as-user-extra"},
-                    "use a client certificate, token, tokenFile or exec");
+Result<Identity> read_user(const Section& user, const std::string& name, const Json& cluster,
+                           const Now& now, Config& config) {
+  auto fit = read_impersonation(user, config);
   if (!fit) return std::unexpected(std::move(fit.error()));
   for (const char* own : {"exec", "auth-provider"}) {
     if (!user.has(own)) continue;
-    for (const char* other : {"token", "tokenFile", "client-certificate", "client-certificate-data",
-                              "client-key", "client-key-data", "auth-provider"}) {
+    for (const char* other :
+         {"token", "tokenFile", "client-certificate", "client-certificate-data", "client-key",
+          "client-key-data", "username", "password", "auth-provider"}) {
       if (user.has(other) && std::string_view(own) != other)
         return user.fault(own, std::string("stands beside ") + other + "; take one of them out");
     }
@@ -176,7 +223,7 @@ Result<Identity> read_user(const Section& user, const Json& cluster, const Now& 
   TextSource certificate;
   TextSource key;
   if (user.has("auth-provider")) {
-    fit = read_auth_provider(user, config);
+    fit = read_auth_provider(user, name, config);
   } else {
     fit = read_identity(user, certificate, key);
     if (fit) fit = read_token(user, config, now);

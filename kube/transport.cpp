@@ -99,23 +99,26 @@ std::string encoding_fault(const Headers& headers) {
   return "the answer has a Content-Encoding that was not asked for";
 }
 
+bool is_header_name(std::string_view text) {
+  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::ranges::all_of(text, [&](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           kMarks.find(c) != std::string_view::npos;
+  });
+}
+
 Result<void> check_request(const Request& request) {
   const auto refuse = [](const std::string& why) {
     return transport_error(kTransportReasonProtocol, "request refused: " + why);
   };
-  const auto is_token = [](std::string_view text) {
-    return !text.empty() && std::ranges::all_of(text, [](unsigned char c) {
-      return std::isalnum(c) != 0 || c == '-' || c == '_';
-    });
-  };
-  if (!is_token(request.method)) return refuse("its method is not a word");
+  if (!is_header_name(request.method)) return refuse("its method is not a word");
   if (!request.target.starts_with('/') || request.target.starts_with("//"))
     return refuse("its target does not begin with one /");
   if (std::ranges::any_of(request.target,
                           [](unsigned char c) { return c <= ' ' || c >= 0x7f || c == '#'; }))
     return refuse("its target is not percent-encoded");
   for (const auto& [name, value] : request.headers) {
-    if (!is_token(name)) return refuse("a header's name is not a word");
+    if (!is_header_name(name)) return refuse("a header's name is not a word");
     if (std::ranges::any_of(value,
                             [](unsigned char c) { return (c < ' ' && c != '\t') || c == 0x7f; }))
       return refuse("the value of header " + name + " has a control character");

@@ -375,8 +375,11 @@ web_http::http_request make_message(const Request& request) {
   } else if (!request.body.empty()) {
     message.set_body(std::vector<unsigned char>(request.body.begin(), request.body.end()));
   }
-  for (const auto& [name, value] : request.headers)
-    message.headers()[name] = value;
+  for (const auto& [name, value] : request.headers) {
+    if (message.headers().has(name))
+      throw std::runtime_error("header " + name + " comes twice, which cpprestsdk cannot send");
+    message.headers().add(name, value);
+  }
   return message;
 }
 

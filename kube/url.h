@@ -40,6 +40,9 @@ inline constexpr const char* kUserAgent = "palisade-kube/" PALISADE_VERSION;
 // and the headers that the transport sets itself.
 [[nodiscard]] Result<void> check_request(const Request& request);
 
+// A token as RFC 9110 has it for the names of headers.
+[[nodiscard]] bool is_header_name(std::string_view text);
+
 // GET, HEAD, PUT, DELETE: sending it twice does no more than once.
 [[nodiscard]] bool may_repeat(std::string_view method);
 

@@ -74,7 +74,11 @@ TEST_F(Completions, AreWhatFitsThere) {
 }
 
 TEST_F(Completions, AskTheClusterThatTheLineNames) {
-  of({"status", "--context", "prod", "-n", "team-a", "--kubeconfig=/k", "x"});
+  of({"status", "--context", "prod", "-n", "team-a", "--kubeconfig=/k", "--as", "eve",
+      "--as-group=a", "--as-group", "b", "--as-uid=u", "x"});
+  EXPECT_EQ(asked_.as.user, "eve");
+  EXPECT_EQ(asked_.as.uid, "u");
+  EXPECT_EQ(asked_.as.groups, (Words{"a", "b"}));
   EXPECT_EQ(asked_.context, "prod");
   EXPECT_EQ(asked_.ns, "team-a");
   EXPECT_EQ(asked_.kubeconfig, "/k");

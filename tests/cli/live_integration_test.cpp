@@ -105,6 +105,22 @@ TEST_F(Live, NamespaceLabelsDecideWhatIsJudgedAndHow) {
   EXPECT_EQ(denied(report("-n strict", 1)), Set{"Pod strict/bad read-only-root-filesystem"});
 }
 
+TEST_F(Live, WhomToActAsIsSaidAsWithKubectl) {
+  const auto ns = make_namespace("as");
+  close_network(ns);
+  make(known::kPods, ns, pod("good"));
+  const auto eve = run("check --live -n as --as eve");
+  EXPECT_EQ(eve.status, 2) << eve.out << eve.err;
+  EXPECT_TRUE(has(eve.err, "User \"eve\" cannot ")) << eve.err;
+  EXPECT_EQ(run("check --live -n as --as eve --as-uid u-1 --as-group dev --as-group system:masters")
+                .status,
+            0);
+  const auto nobodys = run("check --live -n as --as-group system:masters");
+  EXPECT_EQ(nobodys.status, 2);
+  EXPECT_TRUE(has(nobodys.err, "name the user too: --as")) << nobodys.err;
+  EXPECT_EQ(run("check --as eve x.yaml").status, 2) << "of a cluster alone";
+}
+
 TEST_F(Live, AnOpenNetworkIsAFinding) {
   const auto ns = make_namespace("open");
   make(known::kPods, ns, pod("good"));

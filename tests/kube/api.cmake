@@ -6,14 +6,16 @@ palisade_test(kube_transport_stream_test
 palisade_test(kube_client_test SOURCES client_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
 palisade_test(kube_client_integration_test LABEL integration SOURCES client_integration_test.cpp USES palisade_kube_envtest)
 palisade_test(kube_config_test SOURCES config_test.cpp credentials_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
-palisade_test(kube_kubeconfig_integration_test LABEL integration SOURCES kubeconfig_integration_test.cpp
+palisade_test(kube_kubeconfig_integration_test LABEL integration SOURCES kubeconfig_integration_test.cpp oidc_integration_test.cpp
   USES palisade_kube_envtest Boost::boost OpenSSL::SSL)
 palisade_test(kube_streaming_list_test SOURCES streaming_list_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
 palisade_test(kube_proxy_test SOURCES proxy_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL OpenSSL::Crypto)
+palisade_test(kube_oidc_test SOURCES oidc_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL yaml-cpp)
 palisade_test(kube_patience_test SOURCES patience_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL ZLIB::ZLIB)
 # These look at what is kube's own.
 target_include_directories(kube_config_test PRIVATE ${CMAKE_SOURCE_DIR}/kube)
 target_include_directories(kube_proxy_test PRIVATE ${CMAKE_SOURCE_DIR}/kube)
+target_include_directories(kube_oidc_test PRIVATE ${CMAKE_SOURCE_DIR}/kube)
 
 # The example of kube/README.md compiles, and a test runs it.
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kube/README.md)

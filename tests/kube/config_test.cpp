@@ -105,12 +105,16 @@ TEST_F(ConfigTest, WhatIsNotSupportedOrBrokenIsRefusedByName) {
   const Case cases[] = {
       {fine, "{exec: {command: aws}}", "users[u].user.exec.apiVersion must be"},
       {fine, "{auth-provider: {name: gcp}}", "auth-provider.name \"gcp\" is not supported"},
-      {fine, "{username: a, password: b}", "username is not supported"},
-      {fine, "{password: b}", "password is not supported"},
-      {fine, "{token: t, as: admin}", "users[u].user.as is not supported"},
-      {fine, "{token: t, as-uid: x}", "as-uid is not supported"},
-      {fine, "{token: t, as-groups: [x]}", "as-groups is not supported"},
-      {fine, "{token: t, as-user-extra: {a: [b]}}", "as-user-extra is not supported"},
+      {fine, "{username: a, password: b, token: t}", "username stands beside a token"},
+      {fine, "{password: b, tokenFile: text}", "password stands beside a token"},
+      {fine, "{exec: {command: x}, username: a}", "exec stands beside username"},
+      {fine, "{token: t, as-uid: x}", "a uid, group or extra to act with is nobody's"},
+      {fine, "{token: t, as-groups: [x]}", "name the user too"},
+      {fine, "{token: t, as-user-extra: {a: [b]}}", "name the user too"},
+      {fine, "{token: t, as: x, as-groups: y}", "users[u].user.as-groups is no list"},
+      {fine, "{token: t, as: x, as-groups: [[y]]}", "as-groups is no list"},
+      {fine, "{token: t, as: x, as-user-extra: [y]}", "as-user-extra is no map"},
+      {fine, "{token: t, as: x, as-user-extra: {a: b}}", "as-user-extra is no map"},
       {fine, "{tokenFile: none}", "tokenFile"},
       {fine, "{tokenFile: blank}", "empty"},
       {fine, "{tokenFile: .}", "is a directory"},
@@ -262,6 +266,16 @@ TEST_F(ConfigTest, TokenFileGoesBeforeTokenAndIsReadAgainEachMinute) {
   EXPECT_EQ(config->bearer_token(), "third");
 }
 
+TEST_F(ConfigTest, TokenServesUntilItsFileIsThere) {
+  const auto config =
+      load(kubeconfig("{server: https://a.test}", "{token: x, tokenFile: later/token}"));
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->bearer_token(), "x");
+  write("later/token", "first");
+  seconds_ += 61;
+  EXPECT_EQ(config->bearer_token(), "first");
+}
+
 TEST_F(ConfigTest, CertificateAndKeyRotateTogether) {
   const auto first = client("first");
   const auto second = client("second");
@@ -350,13 +364,20 @@ TEST_F(InClusterTest, BrokenAccountIsRefusedByFile) {
   EXPECT_THAT(load().error().text(), HasSubstr("not in a pod"));
 }
 
-TEST_F(InClusterTest, ExplicitFileGoesBeforeThePod) {
+// As kubectl: the pod's account is what is left where no kubeconfig is there.
+TEST_F(InClusterTest, FilesGoBeforeThePod) {
   const auto file = kubeconfig("{server: https://explicit.test}");
   EXPECT_EQ(kube::load_config(file)->server, "https://explicit.test");
   // The pod's own directory is not there.
-  EXPECT_FALSE(kube::load_config());
-  unsetenv("KUBERNETES_SERVICE_HOST");
+  constexpr const char* kAccount = "/var/run/secrets/kubernetes.io/serviceaccount";
+  EXPECT_THAT(kube::load_config().error().text(), HasSubstr(kAccount));
+  setenv("KUBECONFIG", "/none/a:/none/b", 1);
+  EXPECT_THAT(kube::load_config().error().text(), HasSubstr(kAccount));
   setenv("KUBECONFIG", (file.string() + ":/none").c_str(), 1);
+  EXPECT_EQ(kube::load_config()->server, "https://explicit.test");
+  unsetenv("KUBECONFIG");
+  fs::create_directory(directory_ / ".kube");
+  fs::rename(file, directory_ / ".kube" / "config");
   EXPECT_EQ(kube::load_config()->server, "https://explicit.test");
 }
 

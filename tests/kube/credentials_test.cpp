@@ -1,4 +1,6 @@
-// Who we are where a program or an identity provider says so.
+// Who we are: by a program, as somebody else, by a password.
+#include <atomic>
+#include <sstream>
 #include <thread>
 
 #include <fcntl.h>
@@ -6,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <kube/attach.h>
 #include <kube/client.h>
 #include <kube/rfc3339.h>
 
@@ -319,39 +322,94 @@ TEST_F(Credentials, ProgramsThatDoNotEndAreEnded) {
   EXPECT_LT(std::chrono::steady_clock::now() - begun, 15s);
 }
 
-TEST_F(Credentials, TokensOfAnIdentityProviderServeWhileTheyHold) {
-  const auto token = [](const Json& claims) {
-    std::string part = base64(claims.dump());
-    std::erase(part, '=');
-    std::ranges::replace(part, '+', '-');
-    std::ranges::replace(part, '/', '_');
-    return "e30." + part + ".c2ln";
-  };
-  const auto end = [](std::chrono::seconds time) {
-    return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now() + time);
-  };
-  const auto provider = [](const std::string& settings) {
-    return "{auth-provider: {name: oidc, config: {" + settings + "}}}";
-  };
-  const std::string good = token({{"sub", "ann?>~"}, {"exp", end(1h)}});
-  const auto config = load(kubeconfig("{server: https://a.test}", provider("id-token: " + good)));
+// Whom the server is asked to take us for stands in each request, and in that of a terminal.
+TEST_F(Credentials, ImpersonationIsSaidAsKubectlSaysIt) {
+  std::atomic<scripted::Server*> self = nullptr;
+  scripted::Server server({}, [&self](scripted::Peer& peer, int) {
+    while (self.load() == nullptr)
+      std::this_thread::yield();
+    for (std::string got; !(got = peer.read_request()).empty();) {
+      self.load()->note(got);
+      const bool upgrade = got.find("Upgrade: websocket") != std::string::npos;
+      peer.respond("{}", upgrade ? "403 Forbidden" : "200 OK");
+    }
+  });
+  self = &server;
+  const auto config = load(kubeconfig(
+      "{server: '" + server.url() + "'}",
+      "{token: t0, as: 'jane doe', as-uid: u-1, as-groups: [dev, 'a, b'], as-user-extra: "
+      "{'example.org/Scopes%': [view, edit], reason: [x]}}"));
   ASSERT_TRUE(config) << config.error().text();
-  EXPECT_EQ(config->bearer_token(), good);
-  struct Case {
-    std::string settings;
-    const char* says;
-  };
-  for (const auto& [settings, says] :
-       {Case{"id-token: " + token({{"exp", end(-1h)}}), "any kubectl command refreshes it"},
-        Case{"refresh-token: r", "config.id-token is missing"},
-        Case{"id-token: a.b", "no token with an end"}, Case{"id-token: a.%.c", "no token with"},
-        Case{"id-token: " + token({{"exp", "x"}}), "no token with an end"},
-        Case{"id-token: " + token({{"exp", 1e300}}), "no token with an end"},
-        Case{"id-token: " + token({{"exp", INT64_MAX}}), "no token with an end"}}) {
-    const auto refused = load(kubeconfig("{server: https://a.test}", provider(settings)));
-    ASSERT_FALSE(refused) << settings;
-    EXPECT_THAT(refused.error().text(), HasSubstr(says));
-    EXPECT_THAT(refused.error().text(), HasSubstr("kubelogin"));
+  for (const auto kind :
+       {kube::Client::TransportKind::kCpprest, kube::Client::TransportKind::kBeast}) {
+    const auto got = kube::Client::connect(*config, kind)->get(kube::resources::kNodes, "", "n");
+    ASSERT_TRUE(got) << got.error().text();
+  }
+  kube::Attachment attachment(*config, {"ns", "p", "c", 30s, 30s});
+  const auto end = attachment.run([] {}, [](std::string_view) {});
+  ASSERT_FALSE(end);
+  EXPECT_EQ(end.error().code, 403) << end.error().text();
+  const auto asked = server.notes();
+  ASSERT_EQ(asked.size(), 3U);
+  for (const std::string& request : asked) {
+    std::vector<std::string> said;
+    std::istringstream lines(request);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("Impersonate-") || line.starts_with("Authorization"))
+        said.push_back(line.substr(0, line.size() - 1));
+    }
+    EXPECT_THAT(said,
+                testing::UnorderedElementsAre("Authorization: Bearer t0",
+                                              "Impersonate-User: jane doe", "Impersonate-Uid: u-1",
+                                              "Impersonate-Group: dev", "Impersonate-Group: a, b",
+                                              "Impersonate-Extra-example.org%2FScopes%25: view",
+                                              "Impersonate-Extra-example.org%2FScopes%25: edit",
+                                              "Impersonate-Extra-reason: x"));
+  }
+}
+
+TEST_F(Credentials, WhomToActAsMayBeSaidBesideTheFile) {
+  const auto file =
+      kubeconfig("{server: https://a.test}", "{token: t, as: ann, as-uid: u, as-groups: [x, y]}");
+  kube::Impersonation as;
+  as.user = "bob";
+  as.groups = {"z"};
+  const auto config = kube::load_config(file, "", as);
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->impersonation.user, "bob");
+  EXPECT_EQ(config->impersonation.uid, "u") << "as with kubectl, each by itself";
+  EXPECT_EQ(config->impersonation.groups, std::vector<std::string>{"z"});
+  as.user.clear();
+  const auto nobodys =
+      kube::load_config(kubeconfig("{server: https://a.test}", "{token: t}"), "", as);
+  ASSERT_FALSE(nobodys);
+  EXPECT_THAT(nobodys.error().text(), HasSubstr("name the user too: --as"));
+  // What a header cannot hold is never sent.
+  as.user = "eve\r\nAuthorization: Bearer x";
+  const auto broken = kube::load_config(file, "", as);
+  ASSERT_TRUE(broken);
+  EXPECT_THAT(kube::Client::connect(*broken)->get(kube::resources::kNodes, "", "n").error().text(),
+              HasSubstr("Impersonate-User has a control character"));
+  kube::Attachment attachment(*broken, {"ns", "p", "c", 30s, 30s});
+  EXPECT_THAT(attachment.run([] {}, [](std::string_view) {}).error().text(),
+              HasSubstr("Impersonate-User has a control character"));
+}
+
+TEST_F(Credentials, UserAndPasswordAreShown) {
+  scripted::Server server({}, [](scripted::Peer& peer, int) {
+    for (std::string got; !(got = peer.read_request()).empty();) {
+      const bool known =
+          got.find("Authorization: Basic " + base64("ann:p:w") + "\r\n") != std::string::npos;
+      peer.respond("{}", known ? "200 OK" : "401 Unauthorized");
+    }
+  });
+  const auto config =
+      load(kubeconfig("{server: '" + server.url() + "'}", "{username: ann, password: 'p:w'}"));
+  ASSERT_TRUE(config) << config.error().text();
+  for (const auto kind :
+       {kube::Client::TransportKind::kCpprest, kube::Client::TransportKind::kBeast}) {
+    const auto got = kube::Client::connect(*config, kind)->get(kube::resources::kNodes, "", "n");
+    EXPECT_TRUE(got) << got.error().text();
   }
 }
 

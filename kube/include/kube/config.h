@@ -11,13 +11,14 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <kube/transport.h>
 
 namespace kube {
 
-// Credentials that do not last: a program gives them. Thread-safe.
+// Credentials that do not last: a program or an identity provider gives them. Thread-safe.
 class Credentials {
  public:
   Credentials() = default;
@@ -33,6 +34,16 @@ class Credentials {
   virtual void refuse(std::uint64_t which) = 0;
 };
 
+// Whom the server is asked to take us for; it asks its RBAC whether we may.
+// Source:
+// https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
+struct Impersonation {
+  std::string user;  // "": nobody, and the rest is empty
+  std::string uid;
+  std::vector<std::string> groups;
+  std::vector<std::pair<std::string, std::vector<std::string>>> extra;
+};
+
 struct Config {
   std::string server;       // https://HOST:PORT, maybe with a path prefix
   std::string path_prefix;  // "" or "/prefix", taken off `server`
@@ -46,6 +57,8 @@ struct Config {
   // Where there is one, Client and Attachment ask it before each request, and after a 401 once
   // more.
   std::shared_ptr<Credentials> credentials;
+  std::optional<Login> basic;  // user and password instead of a token
+  Impersonation impersonation;
   std::optional<Proxy> proxy;
   bool compression = true;  // answers may come compressed
 };
@@ -53,18 +66,20 @@ struct Config {
 // Reads kubeconfigs as kubectl merges them: the first file that has an entry, or a current-context,
 // has it whole; one that is not there is passed over where there are several; paths in a file are
 // relative to it. `context` empty: the current one. A user is a client certificate, token or
-// tokenFile, by data or by path, an exec credential plugin, or the id-token of auth-provider oidc
-// while it holds. Files are read again at most once a minute of `now` (empty: the steady clock);
-// the last good content stays while the new one is unreadable or half rotated. HTTPS_PROXY and
-// NO_PROXY count where the cluster has no proxy-url. What is not supported and would change who we
-// are or where we connect is refused by name: username, password, as*, other auth-providers,
-// proxies that are not http://. Errors name the file, the field and the fix.
+// tokenFile, by data or by path, a user name and password, an exec credential plugin, or
+// auth-provider oidc, whose tokens are renewed and written back; `as` and its like count. Files are
+// read again at most once a minute of `now` (empty: the steady clock); the last good content stays
+// while the new one is unreadable or half rotated. HTTPS_PROXY and NO_PROXY count where the cluster
+// has no proxy-url. What is not supported and would change who we are or where we connect is
+// refused by name: other auth-providers, two ways to say who we are, http:// off loopback. Errors
+// name the file, the field and the fix. `as` is kubectl's --as, --as-uid and --as-group: each part
+// that is given goes in place of the user's own.
 [[nodiscard]] Result<Config> load_kubeconfig(
     const std::vector<std::filesystem::path>& files, const std::string& context = "",
-    std::function<std::chrono::steady_clock::time_point()> now = {});
+    std::function<std::chrono::steady_clock::time_point()> now = {}, const Impersonation& as = {});
 [[nodiscard]] Result<Config> load_kubeconfig(
     const std::filesystem::path& file, const std::string& context = "",
-    std::function<std::chrono::steady_clock::time_point()> now = {});
+    std::function<std::chrono::steady_clock::time_point()> now = {}, const Impersonation& as = {});
 
 // /var/run/secrets/kubernetes.io/serviceaccount and KUBERNETES_SERVICE_HOST/PORT.
 // Token and authority are read again as above.
@@ -72,9 +87,10 @@ struct Config {
     const std::filesystem::path& directory = "/var/run/secrets/kubernetes.io/serviceaccount",
     std::function<std::chrono::steady_clock::time_point()> now = {});
 
-// `explicit_file` if not empty, else the pod's account if KUBERNETES_SERVICE_HOST is set, else
-// the files of $KUBECONFIG, else ~/.kube/config.
+// `explicit_file` if not empty, else the files of $KUBECONFIG, else ~/.kube/config. Where none of
+// these is there: the pod's account, if KUBERNETES_SERVICE_HOST is set.
 [[nodiscard]] Result<Config> load_config(const std::filesystem::path& explicit_file = {},
-                                         const std::string& context = "");
+                                         const std::string& context = "",
+                                         const Impersonation& as = {});
 
 }  // namespace kube
