@@ -118,10 +118,8 @@ void ModelApi::look_at_pod(const Place& place, const kube::ObjectPtr& before,
   const auto policy = find("networkpolicies", place.key());
   const Read& read = read_[{process, place.key()}];
   const bool right = policy && denies_all(*policy);
-  if (!right && !(read.right && read.touched))
-    fail("a pod may run without its policy", place);
-  allowed_[(*after)["metadata"]["uid"]] =
-      right && !read.touched ? egress_of(*policy) : read.egress;
+  if (!right && !(read.right && read.touched)) fail("a pod may run without its policy", place);
+  allowed_[(*after)["metadata"]["uid"]] = right && !read.touched ? egress_of(*policy) : read.egress;
 }
 
 // Whoever finds it gone while the status names it takes it for lost. A session that ends with its

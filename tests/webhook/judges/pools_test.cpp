@@ -80,9 +80,9 @@ TEST(PoolPods, OnlyTheOperatorGivesOneToAWorkspace) {
         .ask(metadata_only, cluster);
   };
   expect_passes(update(warm_pod(), taken_pod(), kOperator));
-  expect_refused(
-      update(warm_pod(), taken_pod(), "mallory"), "agent-identity",
-      {kPool, R"(metadata.labels["palisade.dev/workspace"])", "metadata.ownerReferences", kPoolOwner});
+  expect_refused(update(warm_pod(), taken_pod(), "mallory"), "agent-identity",
+                 {kPool, R"(metadata.labels["palisade.dev/workspace"])", "metadata.ownerReferences",
+                  kPoolOwner});
   // Nor back, nor a mark of it.
   EXPECT_FALSE(update(taken_pod(), warm_pod(), "mallory").findings.empty());
   json marked = warm_pod();
@@ -158,7 +158,8 @@ TEST(PoolPods, WhatGoesWithThemIsTheOperatorsWhileTheyLive) {
   expect_passes(write("UPDATE", config, changed, kOperator));
   expect_refused(write("UPDATE", config, changed, "mallory"), "workspace-objects", {kPoolOwner});
   expect_refused(write("DELETE", config, nullptr, "mallory"), "workspace-objects", {kPoolOwner});
-  expect_refused(write("CREATE", nullptr, config, "mallory"), "workspace-objects", {kPool, kPoolOwner});
+  expect_refused(write("CREATE", nullptr, config, "mallory"), "workspace-objects",
+                 {kPool, kPoolOwner});
   const Review token{.resource = "serviceaccounts/token", .name = "warm-0123456789-agent"};
   expect_refused(token.ask(judge_token_request, cluster), "workspace-objects", {"metadata.name"});
   // What is left once no pod of it lives holds nothing up.
