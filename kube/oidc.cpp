@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <kube/base64.h>
+#include <kube/percent.h>
 
 #include "kubeconfig_write.h"
 #include "proxy.h"
