@@ -17,6 +17,7 @@
 #include <kube/percent.h>
 
 #include "beast_io.h"
+#include "erased_stream.h"
 #include "host_lookup.h"
 #include "identity.h"
 #include "status_error.h"
@@ -102,12 +103,13 @@ struct Attachment::Impl {
 
 namespace {
 
+// Nothing is compressed.
+using WebSocket = websocket::stream<ErasedStream, false>;
+
 // One open connection; everything on the thread that runs `io`.
-template <class Stream>
 class Conversation {
  public:
-  Conversation(asio::io_context& io, websocket::stream<Stream>& socket)
-      : io_(io), socket_(socket) {}
+  Conversation(asio::io_context& io, WebSocket& socket) : io_(io), socket_(socket) {}
 
   Result<void> open(const std::string& host, const Request& upgrade, const AttachOptions& options,
                     const std::stop_token& stop) {
@@ -216,7 +218,7 @@ class Conversation {
   }
 
   asio::io_context& io_;
-  websocket::stream<Stream>& socket_;
+  WebSocket& socket_;
   std::function<std::optional<std::string>()> next_;
   std::function<bool()> closing_;
   const std::function<void(std::string_view)>* output_ = nullptr;
@@ -286,10 +288,11 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
   if (auto fit = check_request(upgrade); !fit) return std::unexpected(std::move(fit.error()));
 
   std::shared_ptr<ssl::context> proxy_tls;  // of an https:// proxy
-  const auto converse = [&](auto& socket, auto&& secure) -> Result<AttachEnd> {
-    using Stream = typename std::decay_t<decltype(socket)>::next_layer_type;
-    Conversation<Stream> conversation(impl.io, socket);
-    auto& lowest = beast::get_lowest_layer(socket).tcp();
+  using Secure = std::function<error_code(Conversation&)>;
+  const auto converse = [&](TunnelStream& tunnel, WebSocket& socket,
+                            const Secure& secure) -> Result<AttachEnd> {
+    Conversation conversation(impl.io, socket);
+    auto& lowest = tunnel.tcp();
     // Until it is open: close() ends whatever is under way.
     impl.poke = [&lowest, &cancelled] {
       error_code unneeded;
@@ -305,7 +308,7 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
     if (ec) return std::unexpected(socket_error(ec, "connect to " + peer, cancelled()));
     if (proxy && url->tls) {
       auto open = open_tunnel(
-          beast::get_lowest_layer(socket), *proxy, *url, proxy_tls,
+          tunnel, *proxy, *url, proxy_tls,
           [&](const auto& begin) { return conversation.wait(begin); }, cancelled);
       if (!open) return std::unexpected(std::move(open.error()));
     }
@@ -330,8 +333,9 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
   };
 
   if (!url->tls) {
-    websocket::stream<TunnelStream> socket(impl.io);
-    return converse(socket, [](auto&) { return error_code(); });
+    TunnelStream tunnel(impl.io);
+    WebSocket socket(impl.io, tunnel);
+    return converse(tunnel, socket, [](Conversation&) { return error_code(); });
   }
   ssl::context context(ssl::context::tls_client);
   const TlsMaterial material =
@@ -342,12 +346,12 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
   auto through = proxy_context(proxy, material.ca, verify);
   if (!through) return std::unexpected(std::move(through.error()));
   proxy_tls = std::move(*through);
-  websocket::stream<beast::ssl_stream<TunnelStream>> socket(impl.io, context);
-  send_server_name(socket.next_layer().native_handle(), name);
-  return converse(socket, [&](auto& conversation) {
-    return conversation.wait([&](auto done) {
-      socket.next_layer().async_handshake(ssl::stream_base::client, std::move(done));
-    });
+  beast::ssl_stream<TunnelStream> tls(impl.io, context);
+  send_server_name(tls.native_handle(), name);
+  WebSocket socket(impl.io, tls);
+  return converse(tls.next_layer(), socket, [&](Conversation& conversation) {
+    return conversation.wait(
+        [&](auto done) { tls.async_handshake(ssl::stream_base::client, std::move(done)); });
   });
 }
 

@@ -22,12 +22,6 @@ const std::array<kube::Resource, 2>& report_apis() {
   return kApis;
 }
 
-std::string metadata_text(const Json& object, const char* key) {
-  const Json::json_pointer at(std::string("/metadata/") + key);
-  return object.contains(at) && object[at].is_string() ? object[at].get<std::string>()
-                                                       : std::string();
-}
-
 std::string text_of(const Json& part) {
   return part.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -105,6 +99,12 @@ kube::Result<void> remove_report(const kube::Client& client, const kube::Resourc
 }
 
 }  // namespace
+
+std::string metadata_text(const Json& object, const char* key) {
+  const Json::json_pointer at(std::string("/metadata/") + key);
+  return object.contains(at) && object[at].is_string() ? object[at].get<std::string>()
+                                                       : std::string();
+}
 
 kube::Result<void> ReportStore::discover(const std::stop_token& stop) {
   const kube::Resource* chosen = nullptr;

@@ -15,6 +15,9 @@
 
 namespace palisade::webhook {
 
+// A text of an object's metadata; "" where there is none.
+[[nodiscard]] std::string metadata_text(const kube::Json& object, const char* key);
+
 class ReportStore {
  public:
   explicit ReportStore(std::shared_ptr<const kube::Client> client) : client_(std::move(client)) {}

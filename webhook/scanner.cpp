@@ -38,12 +38,6 @@ constexpr std::chrono::milliseconds kLookAtLeadership{500};
 constexpr std::chrono::milliseconds kBetweenWrites{100};
 constexpr std::uint32_t kJudgePage = 100;
 
-std::string metadata_text(const Json& object, const char* key) {
-  const Json::json_pointer at(std::string("/metadata/") + key);
-  return object.contains(at) && object[at].is_string() ? object[at].get<std::string>()
-                                                       : std::string();
-}
-
 // Whether a pod may matter to a report, without unpacking it.
 bool may_matter(const Json& packed) {
   return packed.contains("reason") || packed.contains("basis");

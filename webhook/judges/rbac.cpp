@@ -13,13 +13,13 @@ using simdjson::dom::element;
 constexpr std::string_view kAccountUser = "system:serviceaccount:";
 constexpr std::string_view kAccountGroup = "system:serviceaccounts:";
 
-struct Subject {
+struct BoundSubject {
   std::string_view kind, ns, name;
-  bool operator==(const Subject&) const = default;
+  bool operator==(const BoundSubject&) const = default;
 };
 
-std::vector<Subject> subjects_of(const element& binding) {
-  std::vector<Subject> out;
+std::vector<BoundSubject> subjects_of(const element& binding) {
+  std::vector<BoundSubject> out;
   simdjson::dom::array list;
   if (binding["subjects"].get(list) != simdjson::SUCCESS) return out;
   for (const element subject : list)
@@ -35,7 +35,7 @@ struct Reach {
   std::string_view workspace;
 };
 
-std::optional<Reach> reach_of(const Subject& subject, std::string_view binding_ns) {
+std::optional<Reach> reach_of(const BoundSubject& subject, std::string_view binding_ns) {
   std::string_view ns = subject.ns;
   std::string_view account = subject.name;
   if (subject.kind == "User" && subject.name.starts_with(kAccountUser)) {
@@ -80,7 +80,7 @@ Judgement judge_role_binding(const Request& request, const ClusterView& cluster)
                                      "\" is not judged here; check the webhook's rules");
   }
   if (!request.object) return Judgement::not_understood("the review holds no object");
-  std::vector<Subject> had;
+  std::vector<BoundSubject> had;
   if (request.operation == Operation::kUpdate) {
     if (!request.old_object) return Judgement::not_understood("an update without the old object");
     had = subjects_of(*request.old_object);
@@ -89,7 +89,7 @@ Judgement judge_role_binding(const Request& request, const ClusterView& cluster)
   out.subject = clipped(request.resource == "rolebindings" ? "RoleBinding" : "ClusterRoleBinding");
   out.reason = "no agent gets rights";
   std::size_t index = 0;
-  for (const Subject& subject : subjects_of(*request.object)) {
+  for (const BoundSubject& subject : subjects_of(*request.object)) {
     const std::string at = "subjects[" + std::to_string(index++) + "]";
     if (std::ranges::find(had, subject) != had.end()) continue;
     const auto reach = reach_of(subject, request.ns);
