@@ -17,7 +17,7 @@ namespace palisade::courier {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using nlohmann::json;
+using Json = nlohmann::json;
 
 // The kubelet keeps 12 KiB of the termination messages of all of a pod's containers, shared out
 // evenly: a session's pod has six, and one more where somebody debugs it. Half a JSON document says
@@ -27,8 +27,8 @@ constexpr auto kRetryMost = std::chrono::seconds(60);
 constexpr auto kRetrySoon = std::chrono::milliseconds(100);
 constexpr auto kFilePoll = std::chrono::milliseconds(50);
 
-std::string dumped(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+std::string dumped(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 // Waits for SIGTERM, which the main blocks; true once it has come.
@@ -60,7 +60,7 @@ void write_report(const Config& config, const Report& report) {
   std::string text;
   // What escapes take is known only once it is written.
   for (std::size_t most = kMaxReport;; most = most * 3 / 4) {
-    json value{{"commits", report.commits},
+    Json value{{"commits", report.commits},
                {"head", report.head},
                {"branch", config.branch},
                {"pushed", report.pushed},

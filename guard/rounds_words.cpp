@@ -106,7 +106,7 @@ std::optional<Feedback> read_feedback(const std::vector<std::string>& argv) {
   if (argv.size() != 6 || argv[1] != "feedback") return std::nullopt;
   const auto code = number(argv[2], 255);
   const auto count = number(argv[3], kMostRounds);
-  if (!code || !count || std::ranges::find(kStopped, argv[4]) == std::end(kStopped) ||
+  if (!code || !count || std::ranges::find(kStopWords, argv[4]) == std::end(kStopWords) ||
       argv[5].size() > kFailureMost) {
     return std::nullopt;
   }

@@ -36,7 +36,7 @@ auto parsed(const Json& object, Parse parse) -> decltype(parse(simdjson::dom::el
   return parse(root);
 }
 
-std::string text_of(const Json& object, const char* pointer) {
+std::string pointed_text(const Json& object, const char* pointer) {
   const Json::json_pointer at(pointer);
   return object.contains(at) && object[at].is_string() ? object[at].get<std::string>()
                                                        : std::string();
@@ -44,9 +44,9 @@ std::string text_of(const Json& object, const char* pointer) {
 
 WorkspaceFacts workspace_facts(const Json& object) {
   WorkspaceFacts out;
-  out.ns = text_of(object, "/metadata/namespace");
-  out.name = text_of(object, "/metadata/name");
-  out.uid = text_of(object, "/metadata/uid");
+  out.ns = pointed_text(object, "/metadata/namespace");
+  out.name = pointed_text(object, "/metadata/name");
+  out.uid = pointed_text(object, "/metadata/uid");
   const Json::json_pointer annotations("/metadata/annotations");
   if (object.contains(annotations)) {
     const auto found = object[annotations].find(std::string(kCreatedByAnnotation));
@@ -70,11 +70,11 @@ void set_owner(const Json& pod, AgentPod& out) {
   if (!pod.contains(at) || !pod[at].is_array()) return;
   const Json& owners = pod[at];
   for (const Json& owner : owners) {
-    const std::string kind = text_of(owner, "/kind");
+    const std::string kind = pointed_text(owner, "/kind");
     if ((kind == "AgentWorkspace" || kind == "AgentWorkspacePool") &&
-        text_of(owner, "/apiVersion").starts_with("palisade.dev/")) {
-      (kind == "AgentWorkspace" ? out.workspace : out.pool) = text_of(owner, "/name");
-      out.workspace_uid = text_of(owner, "/uid");
+        pointed_text(owner, "/apiVersion").starts_with("palisade.dev/")) {
+      (kind == "AgentWorkspace" ? out.workspace : out.pool) = pointed_text(owner, "/name");
+      out.workspace_uid = pointed_text(owner, "/uid");
       return;
     }
   }
@@ -82,9 +82,9 @@ void set_owner(const Json& pod, AgentPod& out) {
 
 AgentPod agent_pod(const Json& object) {
   AgentPod out;
-  out.ns = text_of(object, "/metadata/namespace");
-  out.name = text_of(object, "/metadata/name");
-  out.uid = text_of(object, "/metadata/uid");
+  out.ns = pointed_text(object, "/metadata/namespace");
+  out.name = pointed_text(object, "/metadata/name");
+  out.uid = pointed_text(object, "/metadata/uid");
   out.labels = labels_of(object);
   set_owner(object, out);
   const auto reason =
@@ -118,7 +118,7 @@ struct Cluster::Impl {
 
   kube::EventHandler namespace_events() {
     const auto forget = [this](const kube::ObjectPtr& object) {
-      forget_rules(text_of(*object, "/metadata/name"));
+      forget_rules(pointed_text(*object, "/metadata/name"));
     };
     return {forget, [forget](const auto&, const auto& now) { forget(now); }, forget};
   }
@@ -128,7 +128,7 @@ struct Cluster::Impl {
   }
   kube::EventHandler network_events() {
     const auto tell = [this](const Json& object) {
-      if (on_change) on_change(text_of(object, "/metadata/namespace"));
+      if (on_change) on_change(pointed_text(object, "/metadata/namespace"));
     };
     const auto kept = [this, tell](const kube::ObjectPtr& now) {
       keep(*now);
@@ -175,8 +175,8 @@ struct Cluster::Impl {
     if (!policy) {
       // The API server stores no such thing; were it so, its namespace would have no certain
       // answer, and only a policy that is known can isolate a pod.
-      spdlog::error("NetworkPolicy {}/{}: {}", text_of(object, "/metadata/namespace"),
-                    text_of(object, "/metadata/name"), policy.error());
+      spdlog::error("NetworkPolicy {}/{}: {}", pointed_text(object, "/metadata/namespace"),
+                    pointed_text(object, "/metadata/name"), policy.error());
       drop(object);
       return;
     }
@@ -188,9 +188,9 @@ struct Cluster::Impl {
   }
 
   void drop(const Json& object) {
-    const std::string name = text_of(object, "/metadata/name");
+    const std::string name = pointed_text(object, "/metadata/name");
     const std::unique_lock lock(mutex);
-    const auto found = network_by_namespace.find(text_of(object, "/metadata/namespace"));
+    const auto found = network_by_namespace.find(pointed_text(object, "/metadata/namespace"));
     if (found == network_by_namespace.end()) return;
     std::erase_if(found->second, [&](const auto& old) { return old->name() == name; });
     if (found->second.empty()) network_by_namespace.erase(found);
@@ -201,7 +201,7 @@ struct Cluster::Impl {
     auto out = std::make_shared<NamespaceRules>();
     out->labels = labels_of(ns);
     const policy::Labels& labels = out->labels;
-    const std::string name = text_of(ns, "/metadata/name");
+    const std::string name = pointed_text(ns, "/metadata/name");
     static_cast<policy::Modes&>(*out) = policy::modes_of(labels);
     out->terminating = ns.contains(Json::json_pointer("/metadata/deletionTimestamp"));
     std::vector<policy::AgentPolicy> selecting;
@@ -209,7 +209,7 @@ struct Cluster::Impl {
     for (const kube::ObjectPtr& object : all) {
       auto policy = parsed(*object, policy::parse_agent_policy);
       if (!policy) {
-        out->problem = "AgentPolicy " + text_of(*object, "/metadata/name") +
+        out->problem = "AgentPolicy " + pointed_text(*object, "/metadata/name") +
                        " cannot be read: " + policy.error();
       } else if (policy->namespaces.matches(labels)) {
         selecting.push_back(std::move(*policy));
@@ -223,8 +223,8 @@ struct Cluster::Impl {
     for (const kube::ObjectPtr& object : allowed) {
       auto exception = parsed(*object, policy::parse_exception);
       if (!exception) {
-        spdlog::warn("HardeningException {} is not used: {}", text_of(*object, "/metadata/name"),
-                     exception.error());
+        spdlog::warn("HardeningException {} is not used: {}",
+                     pointed_text(*object, "/metadata/name"), exception.error());
       } else if (std::ranges::find(exception->namespaces, name) != exception->namespaces.end()) {
         out->exceptions.push_back(
             std::make_shared<const policy::HardeningException>(std::move(*exception)));
@@ -363,7 +363,7 @@ Lookup<std::vector<WorkspaceFacts>> Cluster::View::workspaces(std::string_view n
   std::vector<WorkspaceFacts> out;
   const auto all = watch.cache().all();
   for (const kube::ObjectPtr& object : all) {
-    if (ns.empty() || text_of(*object, "/metadata/namespace") == ns)
+    if (ns.empty() || pointed_text(*object, "/metadata/namespace") == ns)
       out.push_back(workspace_facts(*object));
   }
   return out;

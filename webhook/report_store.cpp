@@ -22,7 +22,7 @@ const std::array<kube::Resource, 2>& report_apis() {
   return kApis;
 }
 
-std::string text_of(const Json& part) {
+std::string dumped(const Json& part) {
   return part.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -38,7 +38,7 @@ std::string comparable(const Json& report) {
   if (report.contains(left_out)) out["leftOut"] = report[left_out];
   const Json::json_pointer label("/metadata/labels/app.kubernetes.io~1managed-by");
   if (report.contains(label)) out["manager"] = report[label];
-  return text_of(out);
+  return dumped(out);
 }
 
 Json object_of(const kube::Resource& api, const std::string& ns, const Report& report) {

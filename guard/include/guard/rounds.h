@@ -29,12 +29,12 @@ struct RoundsOptions {
 // How the rounds went.
 struct Feedback {
   std::int64_t rounds = 0;   // how often output went back to the agent
-  std::string stopped;       // one of kStopped
+  std::string stopped;       // one of kStopWords
   std::string last_failure;  // what the last check that failed said; "": none failed
   bool operator==(const Feedback&) const = default;
 };
-inline constexpr std::string_view kStopped[] = {"Passed",   "RoundsSpent",     "BudgetSpent",
-                                                "TimedOut", "CommandUnusable", "AgentFailed"};
+inline constexpr std::string_view kStopWords[] = {"Passed",   "RoundsSpent",     "BudgetSpent",
+                                                  "TimedOut", "CommandUnusable", "AgentFailed"};
 
 // The words behind `palisade-guard`, and back; nullopt for anything else.
 [[nodiscard]] std::vector<std::string> feedback_arguments(const Feedback& feedback, int code);
