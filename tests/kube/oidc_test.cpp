@@ -18,7 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace config_testing;
-using kube::Json;
+using Json = nlohmann::json;
 using scripted::IdentityProvider;
 using scripted::ProviderAnswer;
 using testing::HasSubstr;
