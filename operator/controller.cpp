@@ -277,6 +277,7 @@ struct Controller::Impl {
     out.turn = [this](Observed& seen, const std::string& key, const std::stop_token& stop) {
       if (const auto limit = running_limit(seen)) seen.turn = turns.ask(key, limit->most, stop);
     };
+    out.choose = [this](Observed& seen) { return pool_worker->choose(seen); };
     out.carried_out = [this](const Observed& seen, const Plan& plan, const std::string& key) {
       pool_worker->carried_out(seen, plan);
       if (plan.tokens_told) keeper->told(key);

@@ -128,6 +128,8 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
       hooks_.turn(*seen, key, stop);
       plan = decide(*seen, config_, now_());
     }
+    while (plan.chooses_offer && hooks_.choose && !hooks_.choose(*seen))
+      plan = decide(*seen, config_, now_());
     std::erase_if(plan.actions, [&](Action& action) {
       if (action.kind != ActionKind::kStatus) return false;
       look.status = std::move(action.object);

@@ -16,7 +16,8 @@ namespace {
 using namespace kube::resources;
 
 constexpr int kMostLooks = 4;
-constexpr std::chrono::seconds kOfferedFor{10};
+// Who chose a pod has it to himself for so long: its status is written next.
+constexpr std::chrono::seconds kChosenFor{10};
 constexpr std::chrono::minutes kForgottenAfter{5};  // one that was chosen and never taken
 
 bool owned_by_pool(const Json& object, const std::string& uid) {
@@ -86,8 +87,6 @@ kube::ObjectPtr Pools::offer(const Workspace& workspace, const std::vector<std::
   bool any = false;
   bool same = false;
   const std::scoped_lock lock(mutex_);
-  std::erase_if(offered_,
-                [&](const auto& entry) { return now - entry.second.second > kOfferedFor; });
   for (const std::string& key : from) {
     const auto pool = watched_.pools->get(key);
     if (!pool || terminating(*pool)) continue;
@@ -110,31 +109,33 @@ kube::ObjectPtr Pools::offer(const Workspace& workspace, const std::vector<std::
       if (!config || !find(kServiceAccounts, watched_.service_accounts) ||
           !may_be_taken(*pod, *config, wanted, uid))
         continue;
-      const auto [entry, free] = offered_.try_emplace(uid_of(*pod), workspace.uid, now);
-      if (free || entry->second.first == workspace.uid) return pod;
+      const auto chosen = chosen_.find(uid_of(*pod));
+      if (chosen == chosen_.end() || chosen->second.by == workspace.uid ||
+          now - chosen->second.at > kChosenFor)
+        return pod;
     }
   }
   fits = same || !any;
   return nullptr;
 }
 
-void Pools::declined(const std::string& pod_uid) {
-  const std::scoped_lock lock(mutex_);
-  offered_.erase(pod_uid);
-}
-
-void Pools::chosen(const std::string& pod_uid) {
+bool Pools::choose(const std::string& pod_uid, const std::string& workspace_uid) {
   const auto now = Steady::now();
   const std::scoped_lock lock(mutex_);
-  std::erase_if(chosen_, [&](const auto& entry) { return now - entry.second > kForgottenAfter; });
-  chosen_.try_emplace(pod_uid, now);
+  std::erase_if(chosen_,
+                [&](const auto& entry) { return now - entry.second.at > kForgottenAfter; });
+  const auto [entry, free] = chosen_.try_emplace(pod_uid, Choice{workspace_uid, now});
+  if (free || entry->second.by == workspace_uid) return true;
+  if (now - entry->second.at <= kChosenFor) return false;
+  entry->second = {workspace_uid, now};
+  return true;
 }
 
 std::optional<std::chrono::nanoseconds> Pools::taken(const std::string& pod_uid) {
   const std::scoped_lock lock(mutex_);
   const auto found = chosen_.find(pod_uid);
   if (found == chosen_.end()) return std::nullopt;
-  const auto took = Steady::now() - found->second;
+  const auto took = Steady::now() - found->second.at;
   chosen_.erase(found);
   return took;
 }

@@ -113,9 +113,14 @@ void PoolWorker::offer(Observed& seen) {
   if (has_synced(text_at(child(seen.workspace, "metadata"), "namespace"))) pools_->offer(seen);
 }
 
+bool PoolWorker::choose(Observed& seen) {
+  if (pools_->choose(uid_of(*seen.offer), uid_of(seen.workspace))) return true;
+  seen.offer = nullptr;
+  offer(seen);
+  return false;
+}
+
 void PoolWorker::carried_out(const Observed& seen, const Plan& plan) {
-  if (seen.offer && plan.chooses_offer) pools_->chosen(uid_of(*seen.offer));
-  if (seen.offer && !plan.chooses_offer) pools_->declined(uid_of(*seen.offer));
   for (const Action& action : plan.actions) {
     if (action.kind == ActionKind::kTake && *action.resource == kube::resources::kConfigMaps) {
       const auto took = seen.pod ? pools_->taken(uid_of(*seen.pod)) : std::nullopt;

@@ -38,6 +38,9 @@ class PoolWorker {
   void look_at_all();
   // Pools::offer, where pools are known yet.
   void offer(Observed& seen);
+  // The plan takes what was offered. False: another was quicker, and what is offered now, if
+  // anything, is another pod.
+  [[nodiscard]] bool choose(Observed& seen);
   // A round's plan has been carried out: what became of an offer, counted.
   void carried_out(const Observed& seen, const Plan& plan);
   [[nodiscard]] std::vector<kube::ObjectPtr> listed() const { return pools_watch_->cache().all(); }

@@ -48,13 +48,12 @@ class Pools {
   // One look at the pool of that key, in rounds until only the world can say more.
   [[nodiscard]] Outcome reconcile(const std::string& key, const std::stop_token& stop);
 
-  // Sets Observed::offer and warm_pods of a workspace that has no pod yet: a pod that waits and has
-  // its shape. One pod is offered to one workspace at a time, for some seconds: the write by which
-  // it is taken decides all the same.
+  // Sets Observed::offer and warm_pods of a workspace that has no pod yet: a pod that waits, has
+  // its shape, and is nobody's choice. Several may be offered the same.
   void offer(Observed& seen);
-  // What became of an offer: another workspace may have the pod, or it is the one to take.
-  void declined(const std::string& pod_uid);
-  void chosen(const std::string& pod_uid);
+  // The workspace is about to take what it was offered. False: another was quicker. Holds for some
+  // seconds; the write by which the pod is taken decides all the same.
+  [[nodiscard]] bool choose(const std::string& pod_uid, const std::string& workspace_uid);
   // All that goes with the pod is the workspace's. The time since it was chosen, where this process
   // did so.
   [[nodiscard]] std::optional<std::chrono::nanoseconds> taken(const std::string& pod_uid);
@@ -85,8 +84,11 @@ class Pools {
   std::map<std::string, std::string> create_errors_;  // by pool
   // What was made a moment ago and no cache may know yet: by pool, names and when.
   std::map<std::string, std::map<std::string, Steady::time_point>> made_;
-  std::map<std::string, std::pair<std::string, Steady::time_point>> offered_;  // pod's uid: to whom
-  std::map<std::string, Steady::time_point> chosen_;                           // by the pod's uid
+  struct Choice {
+    std::string by;  // the workspace's uid
+    Steady::time_point at;
+  };
+  std::map<std::string, Choice> chosen_;  // by the pod's uid
 };
 
 }  // namespace palisade::op

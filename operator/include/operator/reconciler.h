@@ -23,6 +23,8 @@ class Reconciler {
     std::function<void(Observed& seen, const std::string& key)> complete;
     // Sets Observed::turn, where a plan asks for it.
     std::function<void(Observed& seen, const std::string& key, const std::stop_token& stop)> turn;
+    // A plan takes Observed::offer. False: it is another's, and Observed::offer has changed.
+    std::function<bool(Observed& seen)> choose;
     // A round's plan has been carried out.
     std::function<void(const Observed& seen, const Plan& plan, const std::string& key)> carried_out;
     // What people are to be told.
