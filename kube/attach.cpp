@@ -279,13 +279,13 @@ Result<AttachEnd> Attachment::Impl::once(const std::function<void()>& opened,
   const std::string peer = proxy ? "the proxy " + proxy->authority() : url->authority();
   const std::stop_token stop = impl.closing.get_token();
   const auto cancelled = [&stop] { return stop.stop_requested(); };
-  impl.lookup.emplace(proxy ? proxy->host : url->host, proxy ? proxy->port : url->port);
-  auto endpoints = impl.lookup->find(std::chrono::steady_clock::now() + kConnect, stop);
-  if (!endpoints) return std::unexpected(std::move(endpoints.error()));
   Request upgrade;
   upgrade.target = impl.target();
   upgrade.headers = identity_headers(impl.config);
   if (auto fit = check_request(upgrade); !fit) return std::unexpected(std::move(fit.error()));
+  impl.lookup.emplace(proxy ? proxy->host : url->host, proxy ? proxy->port : url->port);
+  auto endpoints = impl.lookup->find(std::chrono::steady_clock::now() + kConnect, stop);
+  if (!endpoints) return std::unexpected(std::move(endpoints.error()));
 
   std::shared_ptr<ssl::context> proxy_tls;  // of an https:// proxy
   using Secure = std::function<error_code(Conversation&)>;

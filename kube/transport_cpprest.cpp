@@ -375,10 +375,12 @@ web_http::http_request make_message(const Request& request) {
   } else if (!request.body.empty()) {
     message.set_body(std::vector<unsigned char>(request.body.begin(), request.body.end()));
   }
+  web_http::http_headers given;
   for (const auto& [name, value] : request.headers) {
-    if (message.headers().has(name))
+    if (given.has(name))
       throw std::runtime_error("header " + name + " comes twice, which cpprestsdk cannot send");
-    message.headers().add(name, value);
+    given.add(name, value);
+    message.headers()[name] = value;  // also over the Content-Type that came with the body
   }
   return message;
 }

@@ -63,6 +63,12 @@ class Oidc : public ConfigTest {
     EXPECT_TRUE(out) << out.error().text();
     return out.value_or(kube::Config());
   }
+  // Whether obtaining gives what the provider gave last, which may be just now.
+  testing::AssertionResult renews(const kube::Config& config) {
+    const std::string got = obtained(config);
+    if (got == given()) return testing::AssertionSuccess();
+    return testing::AssertionFailure() << got << " is not " << given();
+  }
   // What obtaining gives: the token, or the error.
   static std::string obtained(const kube::Config& config) {
     const auto got = config.credentials->obtain({});
@@ -104,7 +110,7 @@ TEST_F(Oidc, TokensServeWhileTheyHold) {
   EXPECT_TRUE(provider_.asked().empty());
   // In its last ten seconds it is no longer shown.
   const auto late = config(id_token_of("ann", 9s), ", refresh-token: r0");
-  EXPECT_EQ(obtained(late), given());
+  EXPECT_TRUE(renews(late));
   EXPECT_EQ(provider_.asked().size(), 1U);
 }
 
@@ -179,8 +185,8 @@ users:
   const auto config = load(directory_ / "config");
   // What a path in the file is relative to is the name that it was found by.
   ASSERT_TRUE(config) << config.error().text();
-  EXPECT_EQ(obtained(*config), given());
-  EXPECT_EQ(obtained(*config), given());
+  EXPECT_TRUE(renews(*config));
+  EXPECT_TRUE(renews(*config));
 
   const auto asked = provider_.asked();
   ASSERT_EQ(asked.size(), 1U);
@@ -209,7 +215,7 @@ users:
   // A new program goes on from what was written.
   const auto next = load(directory_ / "config");
   ASSERT_TRUE(next) << next.error().text();
-  EXPECT_EQ(obtained(*next), given());
+  EXPECT_TRUE(renews(*next));
   EXPECT_EQ(provider_.asked().size(), 1U);
 }
 
@@ -297,7 +303,7 @@ TEST_F(Oidc, TokensThatCouldNotBeWrittenAreWrittenLater) {
     EXPECT_EQ(provider_.asked().size(), 1U);
   }
   write("config", whole);
-  EXPECT_EQ(obtained(one), given());
+  EXPECT_TRUE(renews(one));
   EXPECT_EQ(setting("id-token"), given());
   EXPECT_EQ(setting("refresh-token"), "r1");
   EXPECT_EQ(provider_.asked().size(), 1U);
@@ -331,7 +337,7 @@ TEST_F(Oidc, TheProviderIsToldWhoAsksAsItWantsIt) {
       if (methods.is_array()) out["token_endpoint_auth_methods_supported"] = methods;
       return ProviderAnswer{out.dump()};
     });
-    EXPECT_EQ(obtained(config(expired_, std::string(", refresh-token: r0") + secret)), given());
+    EXPECT_TRUE(renews(config(expired_, std::string(", refresh-token: r0") + secret)));
     const auto asked = provider_.asked();
     ASSERT_EQ(asked.size(), before + static_cast<std::size_t>(requests));
     EXPECT_THAT(asked.back(), testing::EndsWith(body));
@@ -350,7 +356,7 @@ TEST_F(Oidc, TheProviderIsToldWhoAsksAsItWantsIt) {
       return ProviderAnswer{R"({"error":"invalid_client"})", "401 Unauthorized"};
     return rotate(form);
   });
-  EXPECT_EQ(obtained(config(expired_, ", refresh-token: r0, client-secret: s t")), given());
+  EXPECT_TRUE(renews(config(expired_, ", refresh-token: r0, client-secret: s t")));
   EXPECT_EQ(provider_.asked().size(), before + 2);
   EXPECT_THAT(provider_.asked().back(), testing::EndsWith(posted));
 }

@@ -176,6 +176,7 @@ class Tunnel : public ConfigTest {
           peer.respond(Json{{"sni", peer.server_name()}, {"told", told}}.dump());
         }
       }
+      peer.close();  // which the end of a terminal waits for
     });
   }
   [[nodiscard]] int port() const { return std::stoi(server_->port()); }
@@ -333,7 +334,6 @@ TEST_F(Tunnel, SocksRefusalsSayWhoseTheyAre) {
         peer.read_some();
         if (!peer.write(text)) return;
       }
-      peer.read_some();
       peer.close();
     });
     const auto through = config(proxy, std::string("socks5://") + user);
