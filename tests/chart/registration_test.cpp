@@ -44,7 +44,7 @@ json entry_of(const json& configuration, const std::string& name) {
 
 TEST(Chart, TheApiServerAsksForEveryPodAndFailsClosed) {
   const json configuration = named(objects(), "ValidatingWebhookConfiguration", "palisade-webhook");
-  ASSERT_EQ(configuration["webhooks"].size(), 14U);
+  ASSERT_EQ(configuration["webhooks"].size(), 15U);
   for (const json& webhook : configuration["webhooks"]) {
     EXPECT_EQ(webhook["matchPolicy"], "Equivalent");
     EXPECT_EQ(webhook["sideEffects"], "NoneOnDryRun");
