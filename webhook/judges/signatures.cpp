@@ -13,8 +13,6 @@ namespace {
 using policy::Finding;
 using policy::ImageToVerify;
 
-constexpr std::size_t kMaxMessage = 1000;
-
 // Asked of what is new alone: a pod that runs is finished and deleted whatever its registry says.
 bool stood_before(const ImageToVerify& image, const policy::SignatureNeeds& before) {
   return std::ranges::any_of(before.images, [&](const ImageToVerify& old) {
