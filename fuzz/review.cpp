@@ -89,6 +89,11 @@ class World : public webhook::ClusterView {
       std::string_view /*ns*/, bool /*live*/) const override {
     return known(policies_);
   }
+  [[nodiscard]] Lookup<std::string> signature_problem(
+      const policy::ImageToVerify& /*image*/,
+      const policy::SignatureRule& /*rule*/) const override {
+    return known(std::string("none of the rule's keys signed it"));
+  }
 
  private:
   template <class T>
