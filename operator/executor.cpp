@@ -185,6 +185,37 @@ const char* action_name(ActionKind kind) {
   return kNames[static_cast<std::size_t>(kind)];
 }
 
+std::string CreateErrors::of(const std::string& key) const {
+  const std::scoped_lock lock(mutex_);
+  const auto found = errors_.find(key);
+  return found == errors_.end() ? std::string() : found->second;
+}
+
+void CreateErrors::learn(const std::string& key, const std::string& error) {
+  const std::scoped_lock lock(mutex_);
+  if (error.empty()) {
+    errors_.erase(key);
+  } else {
+    errors_[key] = error;
+  }
+}
+
+std::optional<Json> take_status(Plan& plan) {
+  std::optional<Json> out;
+  std::erase_if(plan.actions, [&](Action& action) {
+    if (action.kind != ActionKind::kStatus) return false;
+    out = std::move(action.object);
+    return true;
+  });
+  return out;
+}
+
+kube::ObjectPtr with_status(const Json& object, const Json& status) {
+  Json out = object;
+  out["status"] = status;
+  return std::make_shared<const Json>(std::move(out));
+}
+
 kube::Result<kube::ObjectPtr> write_status(const kube::Client& client, const Json& workspace,
                                            const Json& status, Known& known,
                                            const std::stop_token& stop) {

@@ -33,13 +33,6 @@ bool answered(const Plan& plan) {
   });
 }
 
-// With the status that is to be.
-kube::ObjectPtr with_status(const Json& workspace, const Json& status) {
-  Json out = workspace;
-  out["status"] = status;
-  return std::make_shared<const Json>(std::move(out));
-}
-
 bool takes_pod(const Plan& plan) {
   return std::ranges::any_of(plan.actions, [](const Action& action) {
     return action.kind == ActionKind::kTake && *action.resource == kube::resources::kPods &&
@@ -96,8 +89,7 @@ bool Reconciler::noticed(const kube::Resource& resource, const kube::ObjectPtr& 
 }
 
 void Reconciler::forget(const std::string& key) {
-  const std::scoped_lock lock(mutex_);
-  create_errors_.erase(key);
+  create_errors_.forget(key);
 }
 
 // The status is written once, at the end, where nothing has to be told first; each round sees it as
@@ -117,11 +109,7 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
       outcome.after = seen.error().retry_after;
       break;
     }
-    {
-      const std::scoped_lock lock(mutex_);
-      if (const auto held = create_errors_.find(key); held != create_errors_.end())
-        seen->create_error = held->second;
-    }
+    seen->create_error = create_errors_.of(key);
     if (hooks_.complete) hooks_.complete(*seen, key);
     Plan plan = decide(*seen, config_, now_());
     if (plan.asks_turn && hooks_.turn) {
@@ -130,23 +118,12 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
     }
     while (plan.chooses_offer && hooks_.choose && !hooks_.choose(*seen))
       plan = decide(*seen, config_, now_());
-    std::erase_if(plan.actions, [&](Action& action) {
-      if (action.kind != ActionKind::kStatus) return false;
-      look.status = std::move(action.object);
-      return true;
-    });
+    if (auto status = take_status(plan)) look.status = std::move(status);
     std::ranges::move(plan.events, std::back_inserter(look.events));
     if (!tell_first(look, plan, stop)) break;
     std::string create_error;
     const auto done = execute(*client_, *look.workspace, plan, *known_, create_error, stop);
-    {
-      const std::scoped_lock lock(mutex_);
-      if (create_error.empty()) {
-        create_errors_.erase(key);
-      } else {
-        create_errors_[key] = create_error;
-      }
-    }
+    create_errors_.learn(key, create_error);
     for (const Action& action : plan.actions)
       log(key, action);
     if (!done) {

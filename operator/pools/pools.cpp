@@ -3,7 +3,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <operator/executor.h>
 #include <operator/pools.h>
 
 #include "compare.h"
@@ -201,12 +200,7 @@ kube::Result<PoolObserved> Pools::gather(const kube::ObjectPtr& object,
   auto network = gatherer_->read(kNetworkPolicies, pool->ns, pool_network_name(pool->name), stop);
   if (!network) return std::unexpected(std::move(network.error()));
   seen.network = std::move(*network);
-  {
-    const std::scoped_lock lock(mutex_);
-    if (const auto held = create_errors_.find(kube::object_key(*object));
-        held != create_errors_.end())
-      seen.create_error = held->second;
-  }
+  seen.create_error = create_errors_.of(kube::object_key(*object));
   if (pool->deleting) return seen;
   seen.workspace_template = watched_.templates->get(pool->ns, pool->template_name);
   auto off = gatherer_->off_limits(stop);
@@ -230,8 +224,8 @@ Pools::Outcome Pools::reconcile(const std::string& key, const std::stop_token& s
   Outcome outcome;
   auto cached = watched_.pools->get(key);
   if (!cached) {
+    create_errors_.forget(key);
     const std::scoped_lock lock(mutex_);
-    create_errors_.erase(key);
     made_.erase(key);
     return outcome;
   }
@@ -246,25 +240,14 @@ Pools::Outcome Pools::reconcile(const std::string& key, const std::stop_token& s
       return {false, seen.error().retry_after};
     }
     Plan plan = decide_pool(*seen, config_, now_());
-    std::erase_if(plan.actions, [&](Action& action) {
-      if (action.kind != ActionKind::kStatus) return false;
-      status = std::move(action.object);
-      return true;
-    });
+    if (auto next = take_status(plan)) status = std::move(next);
     std::ranges::move(plan.events, std::back_inserter(events));
     outcome.after = plan.requeue_after;
     if (plan.actions.empty()) break;
     remember_made(key, plan);
     std::string create_error;
     const auto done = execute(*client_, seen->pool, plan, *known_, create_error, stop);
-    {
-      const std::scoped_lock lock(mutex_);
-      if (create_error.empty()) {
-        create_errors_.erase(key);
-      } else {
-        create_errors_[key] = create_error;
-      }
-    }
+    create_errors_.learn(key, create_error);
     for (const Action& action : plan.actions)
       spdlog::info("pool {}: {} {}", key, action_name(action.kind),
                    action.resource->kind + " " + action.name);
@@ -279,11 +262,7 @@ Pools::Outcome Pools::reconcile(const std::string& key, const std::stop_token& s
       outcome.after = std::chrono::seconds(1);
       break;
     }
-    if (status) {
-      Json with = *object;
-      with["status"] = *status;
-      object = std::make_shared<const Json>(std::move(with));
-    }
+    if (status) object = with_status(*object, *status);
   }
   Json said = *object;
   said["kind"] = kPoolApiKind;

@@ -1,6 +1,9 @@
 // Carries a plan out, in order, and stops at the first action that fails.
 #pragma once
 
+#include <map>
+#include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -20,6 +23,23 @@ namespace palisade::op {
 [[nodiscard]] kube::Result<void> execute(const kube::Client& client, const Json& workspace,
                                          const Plan& plan, Known& known, std::string& create_error,
                                          std::stop_token stop);
+
+// What the API server said last of an attempt that failed, by the key of whose it was. Thread-safe.
+class CreateErrors {
+ public:
+  [[nodiscard]] std::string of(const std::string& key) const;  // "": it did not fail
+  void learn(const std::string& key, const std::string& error);
+  void forget(const std::string& key) { learn(key, ""); }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, std::string> errors_;
+};
+
+// Takes the status off the plan, for whoever writes it last; nullopt where it has none.
+[[nodiscard]] std::optional<Json> take_status(Plan& plan);
+// The object with the status that is to be.
+[[nodiscard]] kube::ObjectPtr with_status(const Json& object, const Json& status);
 
 // `workspace` may also be a pool that says its kind; so in both.
 //

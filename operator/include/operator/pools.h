@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <operator/executor.h>
 #include <operator/gather.h>
 #include <operator/pool.h>
 
@@ -79,9 +80,9 @@ class Pools {
   const std::map<std::string, std::string> gateways_;
   const std::function<std::chrono::system_clock::time_point()> now_;
   const Hooks hooks_;
+  CreateErrors create_errors_;  // by pool
   std::mutex mutex_;
-  // All guarded by mutex_.
-  std::map<std::string, std::string> create_errors_;  // by pool
+  // All that follows is guarded by mutex_.
   // What was made a moment ago and no cache may know yet: by pool, names and when.
   std::map<std::string, std::map<std::string, Steady::time_point>> made_;
   struct Choice {

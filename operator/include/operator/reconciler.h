@@ -3,9 +3,7 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -72,8 +70,7 @@ class Reconciler {
   const Config config_;
   const std::function<std::chrono::system_clock::time_point()> now_;
   const Hooks hooks_;
-  std::mutex mutex_;
-  std::map<std::string, std::string> create_errors_;  // by key; guarded by mutex_
+  CreateErrors create_errors_;
 };
 
 }  // namespace palisade::op
