@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 KUBECONFIG_FILE := build/cluster/kubeconfig
 
-.PHONY: help packages tools build lint format unit integration fuzz simulation docs images cluster cluster-down demo e2e test bench clean
+.PHONY: help packages tools build lint format unit integration chaos fuzz simulation docs images cluster cluster-down demo e2e test bench clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,12 @@ unit: packages ## Unit tests under AddressSanitizer and UBSan
 integration: packages ## Tests against a real etcd and kube-apiserver, under the sanitizers
 	@e2e/tools/build etcd kube-apiserver kubectl helm podsecurity-testdata definitions
 	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS) -L integration
+
+chaos: KILLS ?= 200
+chaos: packages ## The operator and its pools killed at KILLS=200 chosen writes each, on a real etcd and kube-apiserver
+	@e2e/tools/build etcd kube-apiserver kubectl
+	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) --target operator_chaos_test
+	@PALISADE_TEST_KILLS=$(KILLS) PALISADE_TOOLS_BIN=$(CURDIR)/build/tools/bin PALISADE_SOURCE_DIR=$(CURDIR) build/asan/bin/operator_chaos_test
 
 fuzz: SECONDS ?= 60
 fuzz: packages ## Fuzz every reader of hostile bytes, SECONDS=60 each (SECONDS=3600: an hour)

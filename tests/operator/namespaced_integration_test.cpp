@@ -286,6 +286,12 @@ TEST_F(Namespaced, AnAgentPolicyBindsFromTheFirstLookOn) {
   label(nullptr);
   EXPECT_TRUE(eventually([] { return runs("bound", "fix-login"); }, kLooked))
       << accepted("bound", "fix-login");
+  // A session that is there already says so by itself.
+  label("yes");
+  EXPECT_TRUE(
+      eventually([] { return accepted("bound", "fix-login") == "ExceedsPermissions"; }, kLooked))
+      << accepted("bound", "fix-login");
+  EXPECT_TRUE(runs("bound", "fix-login"));
   EXPECT_EQ(program_->end(), 0);
   EXPECT_THAT(program_->log(), Not(ContainsRegex("403|[Ff]orbidden")));
 }
