@@ -41,7 +41,7 @@ fuzz: SECONDS ?= 60
 fuzz: packages ## Fuzz every reader of hostile bytes, SECONDS=60 each (SECONDS=3600: an hour)
 	@scripts/fuzz --seconds $(SECONDS)
 
-simulation: packages ## The operator in 3,000 random interleavings, against a model API server
+simulation: packages ## The operator in 10,000 random interleavings, against a model API server
 	@scripts/simulation
 
 docs: packages ## Build the documentation as a site that needs no network (build/docs-site/index.html)

@@ -7,6 +7,7 @@
 
 #include "compare.h"
 #include "json_access.h"
+#include "status.h"
 
 namespace palisade::op {
 
@@ -65,8 +66,10 @@ kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key
   if (done)
     done = find_named(kNetworkPolicies, caches_.network_policies, named.network_policy(), certain,
                       seen.network_policy);
-  // A pod that the cache does not know yet may stand behind any of them.
-  const bool begun = seen.service_account || seen.config_map || seen.network_policy;
+  // A pod that the cache does not know yet may stand behind any of them, and behind a status that
+  // names it: a loss is counted.
+  const bool begun = seen.service_account || seen.config_map || seen.network_policy ||
+                     !text_at(child(seen.workspace, "status"), kPodUid).empty();
   if (done) done = find(kPods, caches_.pods, certain || begun, seen.pod);
   // Only a workspace with storage has one; of one that cannot be read it is left alone.
   if (done && workspace && workspace->storage)

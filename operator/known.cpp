@@ -68,7 +68,12 @@ const Known::Answer* Known::answer_of(const kube::Resource& resource, const Json
 }
 
 void Known::gone(const kube::Resource& resource, const Json& last) {
-  remember(place(resource, kube::object_key(last)), nullptr, version_of(last));
+  const std::string at = place(resource, kube::object_key(last));
+  remember(at, nullptr, version_of(last));
+  const std::scoped_lock lock(mutex_);
+  // Whoever took it out of the cache a moment ago still asks.
+  if (const auto found = ending_.find(at); found != ending_.end())
+    found->second.second = now_() - kEndedFor + kEchoWithin;
 }
 
 void Known::remember(const std::string& at, kube::ObjectPtr object, std::uint64_t version) {
@@ -101,8 +106,7 @@ void Known::ending(const kube::Resource& resource, const std::string& ns, const 
 
 kube::ObjectPtr Known::as_it_ends(const std::string& at, kube::ObjectPtr object) const {
   const auto found = ending_.find(at);
-  if (!object || found == ending_.end() || now_() - found->second.second > kEchoWithin)
-    return object;
+  if (!object || found == ending_.end()) return object;
   const kube::Json& metadata = (*object)["metadata"];
   if (metadata.value("uid", "") != found->second.first || metadata.contains("deletionTimestamp"))
     return object;
@@ -163,8 +167,7 @@ void Known::sweep(Clock::time_point now) {
   if (now - swept_ < kSecretFresh) return;
   swept_ = now;
   std::erase_if(answers_, [&](const auto& entry) { return now - entry.second.at > kEchoWithin; });
-  std::erase_if(ending_,
-                [&](const auto& entry) { return now - entry.second.second > kEchoWithin; });
+  std::erase_if(ending_, [&](const auto& entry) { return now - entry.second.second > kEndedFor; });
   std::erase_if(suspects_, [&](const auto& entry) { return now - entry.second > kForeignFor; });
   for (auto& [key, of] : secrets_)
     std::erase_if(of, [&](const auto& one) { return now - one.second.at > kSecretFresh; });

@@ -6,6 +6,9 @@
 
 namespace palisade::op {
 
+// status: the pod that the session was last seen in.
+inline constexpr const char* kPodUid = "podUID";
+
 class StatusBuilder {
  public:
   // `last` is the workspace's status as it was read.

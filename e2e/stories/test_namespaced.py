@@ -6,7 +6,7 @@ import pytest
 
 from e2e.harness import workspace as aw
 from e2e.harness.pods import good_pod
-from e2e.harness.shell import apply, kubectl, kubectl_json
+from e2e.harness.shell import apply, eventually, kubectl, kubectl_json
 from e2e.harness.world import EDIT_FILE, EDIT_REQUEST, EDITED_LINE, GATEWAY, SYSTEM, World, install_palisade
 
 WATCHED = "story-watched"
@@ -38,7 +38,7 @@ def narrow(world: World):
 
 def test_a_session_runs_where_it_is_watched(narrow):
     assert EDITED_LINE in narrow.file_at(f"palisade/{NAME}", EDIT_FILE)
-    assert not aw.gateway_tokens(NAME, WATCHED)
+    eventually("the gateway's copy of the token to be removed", lambda: not aw.gateway_tokens(NAME, WATCHED), timeout=30)
 
 
 def test_another_namespaces_workspace_is_left_alone(narrow):

@@ -78,7 +78,7 @@ def test_a_suspended_session_finds_its_draft_again(project):
     suspend(True)
     aw.wait_phase(NAME, NAMESPACE, "Suspended")
     kubectl("wait", "--for=delete", f"pod/{NAME}-agent", "-n", NAMESPACE, "--timeout=90s")
-    assert not aw.gateway_tokens(NAME, NAMESPACE), "a suspended session has a token"
+    eventually("a suspended session's token to be removed", lambda: not aw.gateway_tokens(NAME, NAMESPACE), timeout=30)
     suspend(False)
     aw.wait_phase(NAME, NAMESPACE, "Running")
     assert draft() == "half a thought\n"

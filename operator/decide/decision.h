@@ -32,8 +32,7 @@ inline constexpr const char* kDeadlineSeconds = "deadlineSeconds";
 inline constexpr const char* kStartedAt = "startedAt";
 inline constexpr const char* kWarmPod = "warmPod";
 
-// status: the pod that the session was last seen in, and the one that it lost last.
-inline constexpr const char* kPodUid = "podUID";
+// status: the pod that the session lost last.
 inline constexpr const char* kLastLoss = "lastLoss";
 inline constexpr const char* kRestarts = "restarts";
 

@@ -99,7 +99,11 @@ TEST_F(KnownTest, WhatTheOperatorDeletedIsOnItsWayOutWhateverTheCacheHolds) {
   known_.learn(kPolicies, at(8));
   EXPECT_TRUE(ends(nullptr)) << "an answer that came late";
   now_ += Known::kEchoWithin + seconds(1);
-  EXPECT_FALSE(ends(at(9))) << "whoever still holds it then is right";
+  EXPECT_TRUE(ends(at(9))) << "however late the watch is";
+  known_.gone(kPolicies, *at(10));
+  EXPECT_TRUE(ends(at(9))) << "taken out of the cache a moment before";
+  now_ += Known::kEchoWithin + seconds(1);
+  EXPECT_FALSE(ends(at(9))) << "forgotten, as nobody asks any more";
 }
 
 TEST_F(KnownTest, ADeletionTakesOlderAnswersWithIt) {

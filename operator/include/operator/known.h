@@ -26,6 +26,8 @@ class Known {
   static constexpr std::chrono::seconds kEchoWithin{20};
   // A Secret that was read is believed this long, unless its workspace has changed.
   static constexpr std::chrono::seconds kSecretFresh{5};
+  // What this process has ended stays so, however late the watch tells of it; this bounds memory.
+  static constexpr std::chrono::hours kEndedFor{1};
   // A name that another object held is looked up at the API server itself for this long.
   static constexpr std::chrono::seconds kForeignFor{120};
 
