@@ -31,6 +31,11 @@ Json lean_pod(Json pod) {
   return pod;
 }
 
+Json lean(const kube::Resource& resource, Json object) {
+  return resource == kube::resources::kPods ? lean_pod(std::move(object))
+                                            : without_managers(std::move(object));
+}
+
 std::string owner_key(const Json& object) {
   const Json& metadata = child(object, "metadata");
   for (const Json& owner : child(metadata, "ownerReferences")) {

@@ -14,6 +14,9 @@ namespace palisade::op {
 // what became of it (compare.h, session.h).
 [[nodiscard]] Json lean_pod(Json pod);
 
+// As the cache of its kind would have it.
+[[nodiscard]] Json lean(const kube::Resource& resource, Json object);
+
 // The workspace that an object belongs to, as a key; "" where it belongs to none.
 [[nodiscard]] std::string owner_key(const Json& object);
 

@@ -70,6 +70,8 @@ struct Controller::Impl {
     watching.namespaces = options.namespaces;
     if (owned) watching.label_selector = std::string(kManagedByLabel) + "=" + kManagedBy;
     watching.transform = resource == kube::resources::kPods ? lean_pod : without_managers;
+    // Each object is made lean as it comes: no page of whole ones is ever held.
+    watching.streaming_list = true;
     if (resource == workspaces()) watching.indexes[kByNamespace] = namespace_index;
     if (owned) watching.indexes[kByPool] = pool_index;
     if (resource == kube::resources::kPods) watching.indexes[kByWorkspace] = workspace_index;

@@ -3,6 +3,7 @@
 #include <operator/executor.h>
 #include <operator/pool.h>
 
+#include "cached.h"
 #include "compare.h"
 
 namespace palisade::op {
@@ -16,7 +17,7 @@ void look_anew(const kube::Client& client, const kube::Resource& resource, const
   // That nothing was made for it yet no longer goes without saying.
   if (resource == workspaces()) known.forget_secrets(kube::object_key(ns, name));
   auto live = client.get(resource, ns, name, stop);
-  if (live) known.learn(resource, std::make_shared<const Json>(std::move(*live)));
+  if (live) known.learn(resource, std::make_shared<const Json>(lean(resource, std::move(*live))));
 }
 
 // What plans are about.
@@ -144,7 +145,7 @@ class Executor {
         look_anew(client_, resource, ns, name, known_, stop_);
       return std::unexpected(std::move(answer.error()));
     }
-    auto object = std::make_shared<const Json>(std::move(*answer));
+    auto object = std::make_shared<const Json>(lean(resource, std::move(*answer)));
     if (resource == kube::resources::kSecrets) {
       known_.learn_secret(key_, name, std::move(object));
     } else {
@@ -237,7 +238,7 @@ kube::Result<kube::ObjectPtr> write_status(const kube::Client& client, const Jso
     if (written.error().is_not_found()) return kube::ObjectPtr();
     return std::unexpected(std::move(written.error()));
   }
-  auto out = std::make_shared<const Json>(std::move(*written));
+  auto out = std::make_shared<const Json>(without_managers(std::move(*written)));
   known.wrote(resource, out);
   return out;
 }

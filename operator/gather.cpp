@@ -10,6 +10,9 @@
 #include <kube/labels.h>
 #include <operator/gather.h>
 
+#include "cached.h"
+#include "compare.h"
+
 namespace palisade::op {
 
 namespace {
@@ -33,6 +36,11 @@ std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == std::string::npos) return {};
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+bool same_spec(const Json& a, const Json& b) {
+  return uid_of(a) == uid_of(b) &&
+         a["metadata"].value("generation", 0) == b["metadata"].value("generation", -1);
 }
 
 }  // namespace
@@ -79,7 +87,8 @@ Gatherer::Gatherer(std::shared_ptr<const kube::Client> client, Caches caches,
       resolver_(std::move(resolver)),
       known_(std::move(known)) {}
 
-kube::Result<Observed> Gatherer::gather(const kube::ObjectPtr& workspace, std::stop_token stop) {
+kube::Result<Observed> Gatherer::gather(const kube::ObjectPtr& workspace, std::stop_token stop,
+                                        const Observed* before) {
   Observed seen;
   seen.workspace = *workspace;
   const auto parsed = parse_workspace(*workspace);
@@ -93,6 +102,16 @@ kube::Result<Observed> Gatherer::gather(const kube::ObjectPtr& workspace, std::s
   seen.gateway_ca = std::unexpected(none);
   seen.access = std::unexpected(none);
   if (!parsed || parsed->deleting) return seen;
+  if (before != nullptr && same_spec(*workspace, before->workspace)) {
+    seen.api_server = before->api_server;
+    seen.unreachable = before->unreachable;
+    seen.token = before->token;
+    seen.llm_key = before->llm_key;
+    seen.gateway_ca = before->gateway_ca;
+    seen.access = before->access;
+    seen.policies = before->policies;
+    return seen;
+  }
 
   auto off = off_limits(stop);
   if (!off) return std::unexpected(std::move(off.error()));
@@ -155,7 +174,7 @@ kube::Result<kube::ObjectPtr> Gatherer::read(const kube::Resource& resource, con
                                              const std::string& name,
                                              const std::stop_token& stop) const {
   auto live = client_->get(resource, ns, name, stop);
-  if (live) return std::make_shared<const Json>(std::move(*live));
+  if (live) return std::make_shared<const Json>(lean(resource, std::move(*live)));
   if (live.error().is_not_found()) return nullptr;
   return std::unexpected(std::move(live.error()));
 }

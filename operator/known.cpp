@@ -142,9 +142,12 @@ std::optional<kube::ObjectPtr> Known::secret(const std::string& key, const std::
   const auto workspace = secrets_.find(key);
   if (workspace == secrets_.end()) return std::nullopt;
   const auto found = workspace->second.find(name);
-  if (found == workspace->second.end() || now_() - found->second.at > kSecretFresh)
-    return std::nullopt;
+  if (found == workspace->second.end() || !is_fresh(found->second, now_())) return std::nullopt;
   return found->second.secret;
+}
+
+bool Known::is_fresh(const Read& read, Clock::time_point now) {
+  return now - read.at <= (read.secret ? kSecretFresh : kNoSecretFresh);
 }
 
 void Known::forget_secrets(const std::string& key) {
@@ -170,7 +173,7 @@ void Known::sweep(Clock::time_point now) {
   std::erase_if(ending_, [&](const auto& entry) { return now - entry.second.second > kEndedFor; });
   std::erase_if(suspects_, [&](const auto& entry) { return now - entry.second > kForeignFor; });
   for (auto& [key, of] : secrets_)
-    std::erase_if(of, [&](const auto& one) { return now - one.second.at > kSecretFresh; });
+    std::erase_if(of, [&](const auto& one) { return !is_fresh(one.second, now); });
   std::erase_if(secrets_, [](const auto& entry) { return entry.second.empty(); });
 }
 

@@ -5,6 +5,7 @@
 
 #include <operator/reconciler.h>
 
+#include "cached.h"
 #include "compare.h"
 #include "json_access.h"
 
@@ -46,14 +47,15 @@ bool ends_pod(const Plan& plan) {
   });
 }
 
-// A pod is to be made, or taken, for a workspace of which a cache alone has told: it may have
-// ended, or lost another pod, since. The finalizer is written with the version that was looked at.
-bool makes_pod_unheard(const Plan& plan, const Json& workspace, Known& known) {
+// A pod is to be made, taken or ended for a workspace of which a cache alone has told: it may have
+// ended, lost another pod, or been given this one since. The finalizer is written with the version
+// that was looked at.
+bool acts_unheard(const Plan& plan, const Json& workspace, Known& known) {
   const auto has = [&plan](ActionKind kind) {
     return std::ranges::any_of(plan.actions, [kind](const Action& a) { return a.kind == kind; });
   };
-  return (has(ActionKind::kCreatePod) || takes_pod(plan)) && !has(ActionKind::kAddFinalizer) &&
-         !known.is_answer(workspaces(), workspace);
+  return (has(ActionKind::kCreatePod) || takes_pod(plan) || ends_pod(plan)) &&
+         !has(ActionKind::kAddFinalizer) && !known.is_answer(workspaces(), workspace);
 }
 
 void log(const std::string& key, const Action& action) {
@@ -101,8 +103,9 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
   const auto [ns, name] = kube::split_key(key);
   Outcome& outcome = look.outcome;
   look.workspace = known_->newest(workspaces(), ns, name, cached);
+  std::optional<Observed> before;
   for (int round = 1;; ++round) {
-    auto seen = gatherer_->gather(look.workspace, stop);
+    auto seen = gatherer_->gather(look.workspace, stop, before ? &*before : nullptr);
     if (!seen) {
       if (!stop.stop_requested()) spdlog::warn("{}: not looked at: {}", key, seen.error().text());
       outcome.ok = false;
@@ -143,6 +146,7 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
       break;
     }
     if (look.status) look.workspace = with_status(*look.workspace, *look.status);
+    before = std::move(*seen);
   }
   if (look.status) static_cast<void>(write(look, stop));
   tell(look);
@@ -151,10 +155,11 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
 
 // That the operator ends a pod itself is told first: whoever comes after one that died in between
 // takes it for no loss, and one that has ended is not begun again.
-// Before a pod is made of what a cache has, the API server is asked, by the status's version: a
-// process that led before may have told of the session's end, or of a loss, or be about to.
+// Before a pod is made or ended of what a cache has, the API server is asked, by the status's
+// version: a process that led before may have told of the session's end, or of a loss, or be about
+// to; and a watch may be late.
 bool Reconciler::tell_first(Look& look, const Plan& plan, const std::stop_token& stop) {
-  const bool unheard = makes_pod_unheard(plan, *look.workspace, *known_);
+  const bool unheard = acts_unheard(plan, *look.workspace, *known_);
   const bool ends = look.status && ends_pod(plan);
   // Which pod is taken stands in the status before it is.
   const bool takes = look.status && takes_pod(plan);
@@ -181,7 +186,7 @@ bool Reconciler::tell_first(Look& look, const Plan& plan, const std::stop_token&
     look.outcome.after = live.error().retry_after;
     return false;
   }
-  known_->learn(workspaces(), std::make_shared<const Json>(std::move(*live)));
+  known_->learn(workspaces(), std::make_shared<const Json>(without_managers(std::move(*live))));
   return look.outcome.ok;
 }
 

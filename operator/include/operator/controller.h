@@ -27,7 +27,7 @@ struct ControllerOptions {
   // Services, NAMESPACE/NAME, whose EndpointSlices may be listed: no session may reach their pods,
   // and guard tries some of them before an agent starts.
   std::vector<std::string> unreachable = {};
-  int workers = 4;
+  int workers = 16;
   Resolver resolver = resolve_host;
   tokens::TransportFactory transports = nullptr;  // to git hosts' APIs; null: the usual
   std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;

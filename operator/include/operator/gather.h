@@ -51,9 +51,12 @@ class Gatherer {
            std::map<std::string, std::string> gateways, std::optional<Gateway> own,
            std::vector<std::string> unreachable, Resolver resolver, std::shared_ptr<Known> known);
 
-  // An error where the API server did not answer: then nothing may be decided.
+  // An error where the API server did not answer: then nothing may be decided. `before`: what this
+  // gave a moment ago, in the same look; what surrounds a workspace of the same spec is taken from
+  // it. May be null.
   [[nodiscard]] kube::Result<Observed> gather(const kube::ObjectPtr& workspace,
-                                              std::stop_token stop);
+                                              std::stop_token stop,
+                                              const Observed* before = nullptr);
 
   // AgentPolicies that select the namespace.
   [[nodiscard]] kube::Result<std::expected<std::vector<policy::AgentPolicy>, Problem>> policies(

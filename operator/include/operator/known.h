@@ -26,6 +26,8 @@ class Known {
   static constexpr std::chrono::seconds kEchoWithin{20};
   // A Secret that was read is believed this long, unless its workspace has changed.
   static constexpr std::chrono::seconds kSecretFresh{5};
+  // That there is none, which only a process that led before could make untrue.
+  static constexpr std::chrono::seconds kNoSecretFresh{30};
   // What this process has ended stays so, however late the watch tells of it; this bounds memory.
   static constexpr std::chrono::hours kEndedFor{1};
   // A name that another object held is looked up at the API server itself for this long.
@@ -82,6 +84,7 @@ class Known {
     kube::ObjectPtr secret;
     Clock::time_point at;
   };
+  [[nodiscard]] static bool is_fresh(const Read& read, Clock::time_point now);
   // The answer that `object` is, if it is one; mutex_ is held.
   [[nodiscard]] const Answer* answer_of(const kube::Resource& resource, const Json& object) const;
   [[nodiscard]] kube::ObjectPtr as_it_ends(const std::string& at, kube::ObjectPtr object) const;
