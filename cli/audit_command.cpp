@@ -177,6 +177,10 @@ int audit(const AuditOptions& options, const Streams& streams) {
   const Taken taken = options.file.empty() ? from_cluster(options, reader, output)
                                            : from_file(options.file, streams.in, reader, output);
   output.take(reader.finish());
+  if (!taken && reader.lines() == 0) {
+    streams.err << taken.error() << '\n';
+    return kUnreadable;
+  }
   output.finish();
   for (const std::string& problem : reader.problems())
     streams.err << printable(problem) << '\n';

@@ -97,6 +97,10 @@ int check_live(const CheckOptions& options, const Streams& streams) {
     streams.err << live.error() << '\n';
     return kUnreadable;
   }
+  if (const auto there = live->reach(); !there) {
+    streams.err << there.error() << '\n';
+    return kUnreadable;
+  }
   LiveOptions wanted{options.scope,
                      options.settings_file,
                      {options.skip, options.all, static_cast<std::int64_t>(std::time(nullptr))}};

@@ -175,7 +175,15 @@ compdef _palisade palisade kubectl-palisade
 )";
   }
   return R"(# palisade completion fish | source
-complete -c palisade -c kubectl-palisade -a '(palisade __complete (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+function __palisade_offered
+  set -l found (palisade __complete (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+  if test -n "$found"
+    printf '%s\n' $found
+  else
+    __fish_complete_path (commandline -ct)
+  end
+end
+complete -c palisade -c kubectl-palisade -f -a '(__palisade_offered)'
 )";
 }
 

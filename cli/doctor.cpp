@@ -30,7 +30,10 @@ Looks at what the guard of a cluster stands on, and for what goes round it:
                webhook is away, select by no label, and trust a certificate; and the policy that keeps
                others from changing them is in force
   service      the webhook's Deployment, Service, endpoints and certificates
-  definitions  Palisade's custom resource definitions are there and served
+  definitions  Palisade's custom resource definitions are there, served, and neither older nor later
+               than this program; and its Deployments are of the same version, and rolled out
+  isolation    whether NetworkPolicies, Landlock and seccomp hold on the nodes: by what nodes say of
+               themselves, and by what guard found there before it started an agent
   namespaces   labels that turn the guard off or down, or that nobody knows
   static-pods  agents that a file on a node started, past every admission
   network      agents that no NetworkPolicy closes in
@@ -53,8 +56,9 @@ Examples:
 Exit status: 0 no problem (warnings may be there), 1 problems, 2 the cluster cannot be reached.)";
 
 const std::vector<std::string>& check_names() {
-  static const std::vector<std::string> kNames{
-      "admission", "service", "definitions", "namespaces", "static-pods", "network", "rights"};
+  static const std::vector<std::string> kNames{"admission", "service",    "definitions",
+                                               "isolation", "namespaces", "static-pods",
+                                               "network",   "rights"};
   return kNames;
 }
 
@@ -194,7 +198,8 @@ int doctor(const DoctorOptions& options, const Streams& streams) {
     const auto now = static_cast<std::int64_t>(std::time(nullptr));
     if (wanted("admission")) check_admission(*installed, out);
     if (wanted("service")) check_service(*live, *installed, now, out);
-    if (wanted("definitions")) check_definitions(*live, out);
+    if (wanted("definitions")) check_definitions(*live, progress, out);
+    if (wanted("isolation")) check_isolation(*live, progress, out);
     if (wanted("namespaces")) check_namespaces(*live, *installed, progress, out);
     std::vector<RunningAgent> agents;
     if (wanted("static-pods") || wanted("network") || wanted("rights"))

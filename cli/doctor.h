@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -82,7 +83,17 @@ void check_admission(const Installation& installed, Diagnoses& out);
 [[nodiscard]] std::string self_guard_fault(const Installation& installed);
 void check_service(const Live& live, const Installation& installed, std::int64_t now,
                    Diagnoses& out);
-void check_definitions(const Live& live, Diagnoses& out);
+// Against those of this version; and whether Palisade's programs are of it too.
+void check_definitions(const Live& live, Progress& progress, Diagnoses& out);
+// Every field of a definition, as VERSION:PATH, and VERSION:PATH=VALUE for each value that it lets
+// a field have. Anything that is no definition has none.
+[[nodiscard]] std::set<std::string> definition_fields(const kube::Json& definition);
+// Of the release's Deployments; the check has been begun.
+void check_versions(const std::vector<kube::Json>& deployments, Diagnoses& out);
+// Whether nodes have what guard needs, by their own word and by what guard found where it tried.
+void check_isolation(const Live& live, Progress& progress, Diagnoses& out);
+void check_isolation(const std::vector<kube::Json>& nodes,
+                     const std::vector<kube::Json>& workspaces, Diagnoses& out);
 void check_namespaces(const Live& live, const Installation& installed, Progress& progress,
                       Diagnoses& out);
 

@@ -1,5 +1,4 @@
-// Whether somebody answers: the webhook's Deployment, Service, endpoints and certificates; and
-// whether Palisade's kinds are served.
+// Whether somebody answers: the webhook's Deployment, Service, endpoints and certificates.
 #include <array>
 #include <ctime>
 #include <memory>
@@ -162,40 +161,6 @@ void check_service(const Live& live, const Installation& installed, std::int64_t
   check_deployment(installed, out);
   check_endpoints(live, installed, out);
   check_certificates(live, installed, now, out);
-}
-
-void check_definitions(const Live& live, Diagnoses& out) {
-  out.begin("definitions");
-  for (const kube::Resource& kind :
-       {kinds::kAgentWorkspaces, kinds::kAgentPolicies, kinds::kHardeningExceptions}) {
-    const std::string name = kind.plural + "." + kind.group;
-    const std::string fix =
-        "apply the chart's: kubectl apply --server-side -f crds/" + name + ".yaml";
-    const auto found = live.find(known::kCustomResourceDefinitions, "", name);
-    if (!found) {
-      out.unread(found.error());
-      continue;
-    }
-    if (!found->has_value()) {
-      out.problem("CustomResourceDefinition " + name + " is not there", fix);
-      continue;
-    }
-    bool established = false;
-    for (const Json& condition : at(**found, "/status/conditions")) {
-      established |=
-          text_at(condition, "/type") == "Established" && text_at(condition, "/status") == "True";
-    }
-    bool served = false;
-    for (const Json& version : at(**found, "/spec/versions"))
-      served |= text_at(version, "/name") == kind.version && at(version, "/served") == true;
-    if (!established) {
-      out.problem(name + " is not established", "kubectl describe crd " + name + " says why");
-    } else if (!served) {
-      out.problem(name + " is not served as " + kind.version, fix);
-    } else {
-      out.ok(name + " is served as " + kind.version);
-    }
-  }
 }
 
 }  // namespace palisade::cli

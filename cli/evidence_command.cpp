@@ -83,10 +83,14 @@ int report(const EvidenceArguments& options, const Streams& streams) {
   const auto read = live->each(
       kinds::kAgentWorkspaces, input.ns, options.scope.selector, progress,
       [&] { input.workspaces.clear(); }, [&](const Json& one) { input.workspaces.push_back(one); });
-  if (!read) return fail(read.error());
+  if (!read) {
+    progress.end();
+    return fail(read.error());
+  }
   gather(kinds::kHardeningExceptions, "", input.exceptions);
   gather(kPolicyReports, input.ns, input.reports);
   gather(kube::resources::kEvents, input.ns, input.events);
+  progress.end();
   const Json evidence = evidence_of(input);
   streams.out << (options.format == "json"   ? json_text(evidence)
                   : options.format == "html" ? evidence_html(evidence)

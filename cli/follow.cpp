@@ -1,14 +1,10 @@
 #include "follow.h"
 
-#include <iostream>
 #include <thread>
-
-#include <unistd.h>
 
 #include <operator/workspace.h>
 
 #include "json_at.h"
-#include "terminal.h"
 
 namespace palisade::cli {
 namespace {
@@ -17,21 +13,6 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kLook = 1s;
-constexpr std::size_t kNarrowest = 8;
-
-std::size_t columns() {
-  return std::max<std::size_t>(terminal_size(STDERR_FILENO).first, kNarrowest);
-}
-
-// The first `most` code points.
-std::string cut_to(const std::string& text, std::size_t most) {
-  std::size_t points = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if ((static_cast<unsigned char>(text[i]) & 0xC0U) != 0x80U && points++ == most)
-      return text.substr(0, i);
-  }
-  return text;
-}
 
 const kube::Json* ready_of(const kube::Json& workspace) {
   const kube::Json& conditions = json_at(workspace, {"status", "conditions"});
@@ -100,28 +81,6 @@ bool has_ended(const kube::Json& workspace) {
 bool is_observed(const kube::Json& workspace) {
   return number_at(workspace, {"status", "observedGeneration"}, -1) ==
          number_at(workspace, {"metadata", "generation"});
-}
-
-StatusLine::StatusLine(std::ostream& err)
-    : err_(err), terminal_(&err == &std::cerr && ::isatty(STDERR_FILENO) != 0) {}
-
-StatusLine::~StatusLine() {
-  clear();
-}
-
-void StatusLine::show(const std::string& text) {
-  if (!terminal_) {
-    if (text != last_) err_ << text << '\n' << std::flush;
-    last_ = text;
-    return;
-  }
-  err_ << "\r\x1b[K" << cut_to(text, columns() - 1) << std::flush;
-  shown_ = true;
-}
-
-void StatusLine::clear() {
-  if (shown_) err_ << "\r\x1b[K" << std::flush;
-  shown_ = false;
 }
 
 std::expected<Followed, std::string> follow_workspace(

@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 
 #include "live.h"
+#include "status_line.h"
 
 namespace palisade::cli {
 
@@ -40,25 +41,6 @@ void add_one_options(CLI::App& app, OneOptions& options);
 [[nodiscard]] bool has_ended(const kube::Json& workspace);
 // Whether the status speaks of the spec as it is now.
 [[nodiscard]] bool is_observed(const kube::Json& workspace);
-
-// One line on standard error that is written anew where that is a terminal, cut to its width; else
-// a line for each text that is not the one before.
-class StatusLine {
- public:
-  explicit StatusLine(std::ostream& err);
-  ~StatusLine();  // takes the line away
-  StatusLine(const StatusLine&) = delete;
-  StatusLine& operator=(const StatusLine&) = delete;
-
-  void show(const std::string& text);
-  void clear();
-
- private:
-  std::ostream& err_;
-  const bool terminal_;
-  bool shown_ = false;
-  std::string last_;
-};
 
 enum class Followed { kThere, kGone, kLate };
 

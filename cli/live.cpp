@@ -1,12 +1,9 @@
 #include "live.h"
 
-#include <iostream>
-
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <kube/patience.h>
 
+#include "terminal_out.h"
 #include "text.h"
 
 namespace palisade::cli {
@@ -28,6 +25,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr const char* kRightCluster =
+    "; is the cluster up, and is this the right --kubeconfig and --context?";
 constexpr std::uint32_t kPage = 500;
 constexpr int kBeginnings = 5;  // of one list, where its pages expire
 
@@ -62,20 +61,19 @@ void add_scope_options(CLI::App& app, ScopeOptions& options, bool everywhere) {
 }
 
 Progress::Progress(std::ostream& err) : next_(std::chrono::steady_clock::now() + 2s) {
-  if (&err == &std::cerr && ::isatty(STDERR_FILENO) != 0) err_ = &err;
-}
-
-Progress::~Progress() {
-  if (shown_) *err_ << "\r\x1b[K" << std::flush;
+  if (is_terminal(err)) line_.emplace(err);
 }
 
 void Progress::read(std::size_t objects, std::string_view what) {
   total_ += objects;
   const auto now = std::chrono::steady_clock::now();
-  if (err_ == nullptr || now < next_) return;
+  if (!line_ || now < next_) return;
   next_ = now + 200ms;
-  shown_ = true;
-  *err_ << "\r\x1b[K" << total_ << " objects read, now " << what << " ..." << std::flush;
+  line_->show(std::to_string(total_) + " objects read, now " + std::string(what) + " ...");
+}
+
+void Progress::end() {
+  if (line_) line_->clear();
 }
 
 std::string trouble(std::string_view verb, const kube::Resource& resource, std::string_view ns,
@@ -95,7 +93,7 @@ std::string trouble(std::string_view verb, const kube::Resource& resource, std::
   } else if (error.code == 401) {
     out += "; the credentials of the kubeconfig are not valid (any more): log in again";
   } else if (error.is_transport()) {
-    out += "; is the cluster up, and is this the right --kubeconfig and --context?";
+    out += kRightCluster;
   } else if (error.code == 400) {
     out += "; check the selector and the names";
   } else if (error.is_retriable()) {
@@ -112,6 +110,14 @@ std::expected<Live, std::string> Live::connect(const ClusterOptions& options) {
   }
   return Live(kube::Client::connect(std::move(*config), kube::Client::TransportKind::kBeast, 30s,
                                     kube::patient()));
+}
+
+std::expected<void, std::string> Live::reach() const {
+  const auto answer = client_->get_raw("/version");
+  // Whoever refuses to tell is there.
+  if (answer || !answer.error().is_transport()) return {};
+  return std::unexpected(
+      printable("the cluster cannot be reached: " + answer.error().text() + kRightCluster));
 }
 
 std::string Live::scope(const ScopeOptions& options) const {

@@ -14,6 +14,7 @@
 #include <kube/client.h>
 
 #include "commands.h"
+#include "status_line.h"
 
 namespace palisade::cli {
 
@@ -43,17 +44,15 @@ extern const kube::Resource kRoleBindings, kClusterRoleBindings;
 class Progress {
  public:
   explicit Progress(std::ostream& err);
-  ~Progress();  // takes the line away
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
 
   void read(std::size_t objects, std::string_view what);
+  // Takes the line away: before anything else is written.
+  void end();
 
  private:
-  std::ostream* err_ = nullptr;  // null: no terminal
+  std::optional<StatusLine> line_;  // on a terminal alone
   std::chrono::steady_clock::time_point next_;
   std::size_t total_ = 0;
-  bool shown_ = false;
 };
 
 // A connection. All errors are sentences that say what could not be read and what to do about it.
@@ -62,6 +61,8 @@ class Live {
   [[nodiscard]] static std::expected<Live, std::string> connect(const ClusterOptions& options);
 
   [[nodiscard]] const kube::Client& client() const { return *client_; }
+  // Whether anybody answers there: asked once before many reads, each of whose errors would say so.
+  [[nodiscard]] std::expected<void, std::string> reach() const;
   // "" for all namespaces.
   [[nodiscard]] std::string scope(const ScopeOptions& options) const;
 

@@ -180,6 +180,7 @@ int run_permissions(const PermissionsArguments& options, const Streams& streams)
   const std::string ns = live->scope({options.ns, false, ""});
   Progress progress(streams.err);
   const auto objects = objects_of(*live, ns, options.workspace, progress);
+  progress.end();
   if (!objects) return fail(objects.error());
   simdjson::dom::parser parser;
   const simdjson::padded_string document(

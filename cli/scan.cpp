@@ -218,6 +218,10 @@ int scan(const ScanOptions& options, const Streams& streams) {
     streams.err << live.error() << '\n';
     return kUnreadable;
   }
+  if (const auto there = live->reach(); !there) {
+    streams.err << there.error() << '\n';
+    return kUnreadable;
+  }
   LivePods read;
   {
     Progress progress(streams.err);

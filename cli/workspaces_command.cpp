@@ -84,6 +84,7 @@ int run_list(const Listing& listing, const Options& options, const Streams& stre
   const auto read = live->each(
       listing.kind, ns, options.scope.selector, progress, [&] { found.clear(); },
       [&](const Json& object) { found.push_back(without_managed_fields(object)); });
+  progress.end();
   if (!read) return fail(read.error());
   if (options.format == "json" || options.format == "yaml") {
     const Json all(found);
@@ -163,6 +164,7 @@ int run_status(const Options& options, const Streams& streams) {
   if (!live) return fail(live.error());
   Progress progress(streams.err);
   const auto view = view_of(*live, live->scope(options.scope), options.workspace, progress);
+  progress.end();
   if (!view) return fail(view.error());
   if (options.format == "json") {
     streams.out << json_text(view->workspace);

@@ -94,8 +94,13 @@ void ListWatch::pause(const Error& why, const std::stop_token& stop) {
 
 // With the namespace, and what is to be done there, where it is one of several.
 std::string ListWatch::explained(const Error& why) const {
-  if (ns_.empty()) return why.text();
-  std::string out = fmt::format("namespace {}: {}", ns_, why.text());
+  std::string out = ns_.empty() ? why.text() : fmt::format("namespace {}: {}", ns_, why.text());
+  // A list of objects is never not found.
+  if (why.is_not_found() && !polls_) {
+    out += fmt::format("; the API server does not serve {} of {}: bring its definition up",
+                       all_.resource.plural, all_.resource.api_version());
+  }
+  if (ns_.empty()) return out;
   if (why.is_forbidden()) {
     out += fmt::format(
         "; either there is no namespace {}, or no RoleBinding in it lets this account {} {}: "

@@ -129,6 +129,7 @@ int serve(const UiArguments& options, const Streams& streams) {
   kube::block_end_signals();
   auto live = Live::connect(options.cluster);
   if (!live) return fail(live.error());
+  if (const auto there = live->reach(); !there) return fail(there.error());
   const ClusterPages reader(std::move(*live), options.scope);
   const ui::Sources sources{
       [&] { return reader.workspaces(); },

@@ -105,6 +105,13 @@ def load_images() -> None:
     run([str(ROOT / "e2e/cluster/image"), "load", BASE_IMAGE, f"{CONTROL_PLANE}:dev", AGENT_IMAGE], timeout=300)
 
 
+def name_again(reference: str, tag: str) -> str:
+    """The loaded image under another tag, too."""
+    again = reference.rpartition(":")[0] + ":" + tag
+    run([str(TOOLS / "ctr"), "--address", "/run/palisade-e2e/containerd.sock", "-n", "k8s.io", "images", "tag", "--force", reference, again])
+    return again
+
+
 def image_stamp(reference: str) -> str:
     """What e2e/cluster/image wrote down when it built the image: another text for other content."""
     name = reference.removeprefix("localhost/").replace("/", "_").replace(":", "_")
@@ -116,7 +123,7 @@ def start_llm() -> None:
     kubectl("rollout", "status", "deployment/llm", "-n", "llm", "--timeout=120s", timeout=130)
 
 
-def install_palisade(annotations: dict[str, str] | None = None, **more: Any) -> str:
+def install_palisade(annotations: dict[str, str] | None = None, *, chart: str = "charts/palisade", **more: Any) -> str:
     """helm upgrade --install of the chart, with annotations of its pods, others of which roll them, and `more` values of its top level; returns what
     Helm printed."""
     # The cluster has no DNS: the gateway knows the model's Service by its address.
@@ -161,7 +168,7 @@ def install_palisade(annotations: dict[str, str] | None = None, **more: Any) -> 
         "gitCA": CA.read_text(),
         **more,
     }
-    command = [str(TOOLS / "helm"), "upgrade", "--install", "palisade", "charts/palisade", "--namespace", SYSTEM, "--create-namespace", "--values", "-"]
+    command = [str(TOOLS / "helm"), "upgrade", "--install", "palisade", chart, "--namespace", SYSTEM, "--create-namespace", "--values", "-"]
     done = run([*command, "--wait", "--timeout", "180s"], stdin=json.dumps(values), timeout=240)
     # The verdict must come from the webhook, not from a cluster that has not heard of it yet.
     # The namespace is the release's to make. The gateway takes keys up as they come.

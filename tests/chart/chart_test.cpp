@@ -161,6 +161,7 @@ TEST(Chart, BadValuesAreRefusedByName) {
       {R"(networkPolicy={"gitHosts": [{}]})", "/networkPolicy/gitHosts/0"},
       {R"(networkPolicy={"webhookFrom": "all"})", "/networkPolicy/webhookFrom"},
       {R"(test={"namespace": ""})", "/test/namespace"},
+      {R"(definitions={"check": "yes"})", "/definitions/check"},
   };
   for (const auto& c : cases) {
     const Outcome rendered = render({c.values});

@@ -38,6 +38,17 @@ class Completions : public testing::ProgramTest {
       return Words{"team-a", "team-b", "kube-system"};
     };
   }
+  // Runs a script of that shell with the program first on PATH; what it prints.
+  std::string said_by(const std::string& shell, const std::string& script) const {
+    std::filesystem::create_directories(folder_ / "bin");
+    std::filesystem::create_symlink(PALISADE_PROGRAM, folder_ / "bin/palisade");
+    write("try", script);
+    const std::string command = "cd '" + folder_.string() +
+                                "' && HOME=\"$PWD\" PATH=\"$PWD/bin:$PATH\" " + shell +
+                                " try > said 2>&1";
+    EXPECT_EQ(std::system(command.c_str()), 0) << shell << ": is it installed? make packages";
+    return slurp(folder_ / "said");
+  }
   Words of(const Words& words) { return complete(app_, words, names_); }
 
   CLI::App app_{"x", "palisade"};
@@ -97,6 +108,32 @@ TEST_F(Completions, OfTheProgramAreQuietWithoutACluster) {
   EXPECT_THAT(run("__complete ''").out, HasSubstr("attach\n"));
   EXPECT_THAT(run("--help").out, Not(HasSubstr("__complete")));
   EXPECT_EQ(run("completion tcsh").status, 2);
+}
+
+TEST_F(Completions, WorkInARealZsh) {
+  // As its line editor would; `compadd` is where it takes what is offered.
+  EXPECT_EQ(
+      said_by("zsh -f", R"(
+autoload -Uz compinit && compinit -D -u
+source <(palisade completion zsh)
+print "of ${_comps[palisade]} and ${_comps[kubectl-palisade]}"
+compadd() { shift; print -r -- "offered: $*" }
+_files() { print files }
+words=(palisade li); CURRENT=2; _palisade
+words=(palisade list -o ''); CURRENT=4; _palisade
+words=(palisade create -F ''); CURRENT=4; _palisade
+)"),
+      "of _palisade and _palisade\noffered: list\noffered: json name table wide yaml\nfiles\n");
+}
+
+TEST_F(Completions, WorkInARealFish) {
+  EXPECT_EQ(said_by("fish --no-config", R"(
+palisade completion fish | source
+for line in 'palisade li' 'palisade list -o ' 'palisade create -F sa'
+  complete -C $line
+end
+)"),
+            "list\njson\nname\ntable\nwide\nyaml\nsaid\n");
 }
 
 TEST_F(Completions, WorkInARealBash) {

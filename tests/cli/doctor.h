@@ -3,6 +3,7 @@
 
 #include <array>
 #include <functional>
+#include <tuple>
 
 #include <kube/base64.h>
 
@@ -42,6 +43,8 @@ inline const kube::Resource kPolicies{"admissionregistration.k8s.io", "v1",
 inline const kube::Resource kPolicyBindings{"admissionregistration.k8s.io", "v1",
                                             "validatingadmissionpolicybindings",
                                             "ValidatingAdmissionPolicyBinding", false};
+inline const kube::Resource kWorkspaces{"palisade.dev", "v1alpha1", "agentworkspaces",
+                                        "AgentWorkspace", true};
 // A reference: copies of other files' constants may be made before these.
 inline const kube::Resource& kValidating = known::kValidatingWebhookConfigurations;
 inline const kube::Resource kClusterRoles{"rbac.authorization.k8s.io", "v1", "clusterroles",
@@ -65,7 +68,8 @@ class Doctor : public ClusterTest {
 
   // What `helm install` and the controllers of a cluster would make.
   static void install() {
-    install_crds({"agentworkspaces", "agentpolicies", "hardeningexceptions"});
+    install_crds({"agentworkspaces", "agentworkspacetemplates", "agentworkspacepools",
+                  "agentpolicies", "hardeningexceptions"});
     make(known::kNamespaces, "", {{"metadata", {{"name", kNs}}}});
     for (json object : rendered()) {
       const auto resource = resource_of(object);
@@ -88,8 +92,51 @@ class Doctor : public ClusterTest {
           {"addressType", "IPv4"},
           {"endpoints",
            json::array({{{"addresses", {"192.0.2.1"}}, {"conditions", {{"ready", true}}}}})}});
-    change(kDeployments, kNs, "palisade-webhook",
-           {{"status", {{"replicas", 2}, {"readyReplicas", 2}, {"availableReplicas", 2}}}},
+    for (const auto& [name, ns, replicas] :
+         {std::tuple{"palisade-webhook", kNs, 2}, std::tuple{"palisade-operator", kNs, 1},
+          std::tuple{"palisade-gateway", "palisade-gateway", 2}}) {
+      change(kDeployments, ns, name,
+             {{"status",
+               {{"observedGeneration", 1},
+                {"replicas", replicas},
+                {"updatedReplicas", replicas},
+                {"readyReplicas", replicas},
+                {"availableReplicas", replicas}}}},
+             "status");
+    }
+    make(known::kNodes, "", {{"metadata", {{"name", "node-1"}}}});
+    change(known::kNodes, "", "node-1",
+           {{"status",
+             {{"nodeInfo",
+               {{"kernelVersion", "6.18.0"},
+                {"architecture", "amd64"},
+                {"kubeletVersion", "v1.36.3"},
+                {"containerRuntimeVersion", "containerd://2.4.2"},
+                {"bootID", ""},
+                {"kubeProxyVersion", ""},
+                {"machineID", ""},
+                {"operatingSystem", "linux"},
+                {"osImage", ""},
+                {"systemUUID", ""}}}}}},
+           "status");
+    make_session("held", "True", "NetworkPolicyInPlace", "Succeeded");
+  }
+
+  static void make_session(const std::string& name, const char* isolated, const char* reason,
+                           const char* phase) {
+    make(kWorkspaces, "default",
+         {{"metadata", {{"name", name}}},
+          {"spec", {{"repository", {{"url", "https://git.example.com/team/app.git"}}}}}});
+    change(kWorkspaces, "default", name,
+           {{"status",
+             {{"phase", phase},
+              {"startedAt", "2026-01-01T00:00:00Z"},
+              {"conditions",
+               {{{"type", "Isolated"},
+                 {"status", isolated},
+                 {"reason", reason},
+                 {"message", "198.51.100.7:443 answered"},
+                 {"lastTransitionTime", "2026-01-01T00:00:00Z"}}}}}}},
            "status");
   }
 

@@ -10,11 +10,16 @@ TEST_F(Doctor, AHealthyInstallationPasses) {
   EXPECT_EQ(messages(document, "problem"), "");
   EXPECT_EQ(messages(document, "warning"), "");
   const std::string ok = messages(document, "ok");
-  for (const char* check : {"admission: ValidatingWebhookConfiguration", "admission: Mutating",
-                            "service: Deployment", "service: Service", "service: the authority",
-                            "service: the serving certificate", "definitions: agentworkspaces",
-                            "definitions: agentpolicies", "definitions: hardeningexceptions",
-                            "namespaces: ", "static-pods: ", "network: ", "rights: "}) {
+  for (const char* check :
+       {"admission: ValidatingWebhookConfiguration", "admission: Mutating", "service: Deployment",
+        "service: Service", "service: the authority", "service: the serving certificate",
+        "definitions: agentworkspaces", "definitions: agentpolicies",
+        "definitions: hardeningexceptions", "definitions: agentworkspacepools",
+        "definitions: agentworkspacetemplates",
+        "definitions: palisade-gateway, palisade-operator, palisade-webhook are of version",
+        "isolation: nothing that 1 nodes",
+        "isolation: NetworkPolicies, Landlock and seccomp held where session default/held ran",
+        "namespaces: ", "static-pods: ", "network: ", "rights: "}) {
     EXPECT_TRUE(has(ok, check)) << check << '\n' << ok;
   }
   const auto text = run("doctor");
@@ -253,11 +258,75 @@ zs7VRjDdgjYBBOuHPOOUputAnwI58nk9gWEeMu2w
       });
 }
 
+json& workspace_fields(json& definition, const char* part) {
+  return definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part]
+                   ["properties"];
+}
+
 TEST_F(Doctor, DefinitionsAreLookedAt) {
+  const kube::Resource& kind = known::kCustomResourceDefinitions;
+  const char* name = "agentworkspaces.palisade.dev";
   edited(
-      known::kCustomResourceDefinitions, "", "hardeningexceptions.palisade.dev",
+      kind, "", "hardeningexceptions.palisade.dev",
       [](json& o) { o["spec"]["versions"][0]["served"] = false; },
       [&] { expect("definitions", "problem", "hardeningexceptions.palisade.dev is not served"); });
+  edited(
+      kind, "", name, [](json& o) { workspace_fields(o, "status").erase("warmPod"); },
+      [&] {
+        expect("definitions", "problem",
+               "agentworkspaces.palisade.dev is of an older version than this palisade (");
+        expect("definitions", "problem",
+               "it lacks v1alpha1:status.warmPod, v1alpha1:status.warmPod.lifetimeSeconds, "
+               "v1alpha1:status.warmPod.name and 3 more, and what programs write there is dropped");
+      });
+  edited(
+      kind, "", name,
+      [](json& o) {
+        workspace_fields(o, "spec")["later"] = {{"type", "string"}};
+      },
+      [&] {
+        expect("definitions", "warning",
+               "agentworkspaces.palisade.dev is of a later version than this palisade (");
+        expect("definitions", "warning", "it has v1alpha1:spec.later");
+      });
+  const std::string pools = "agentworkspacepools.palisade.dev";
+  const auto before = admin_->get(kind, "", pools);
+  ASSERT_TRUE(before);
+  remove(kind, "", pools);
+  expect("definitions", "problem",
+         "CustomResourceDefinition agentworkspacepools.palisade.dev is not there");
+  ASSERT_TRUE(kube::Result<void>(
+      env_->install_crd(environment("PALISADE_SOURCE_DIR") + "/crds/" + pools + ".yaml")));
+}
+
+TEST_F(Doctor, AnUpgradeThatIsHalfDoneIsFound) {
+  const auto label = [](const std::string& version) {
+    return [version](json& o) { o["metadata"]["labels"]["app.kubernetes.io/version"] = version; };
+  };
+  edited(kDeployments, kNs, "palisade-operator", label("0.0.9"), [&] {
+    expect("definitions", "problem",
+           "Palisade's programs are of several versions: palisade-operator of 0.0.9; "
+           "palisade-gateway, palisade-webhook of ");
+    edited(kDeployments, kNs, "palisade-webhook", label("0.0.9"), [&] {
+      edited(kDeployments, "palisade-gateway", "palisade-gateway", label("0.0.9"), [&] {
+        expect("definitions", "warning", "the release is of version 0.0.9, this palisade and");
+      });
+    });
+  });
+  EXPECT_EQ(messages(report("--only definitions", 0), "warning"), "");
+  change(kDeployments, kNs, "palisade-webhook", {{"status", {{"updatedReplicas", 1}}}}, "status");
+  expect("definitions", "warning",
+         "Deployment palisade-system/palisade-webhook is half upgraded: 1 of 2 pods");
+  change(kDeployments, kNs, "palisade-webhook", {{"status", {{"updatedReplicas", 2}}}}, "status");
+}
+
+TEST_F(Doctor, WhatGuardFoundIsTold) {
+  make_session("open", "False", "PreflightFailed", "Failed");
+  expect("isolation", "problem",
+         "session default/open found its network open, so NetworkPolicies are not enforced where "
+         "it ran: 198.51.100.7:443 answered");
+  remove(kWorkspaces, "default", "open");
+  EXPECT_EQ(messages(report("--only isolation", 0), "problem"), "");
 }
 
 TEST_F(Doctor, LabelsThatLoosenTheGuardAreFound) {

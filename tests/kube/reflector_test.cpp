@@ -368,6 +368,20 @@ TEST_F(ReflectorTest, FailedListIsTriedAgainAndSaysWhy) {
   EXPECT_EQ(reflector_->last_error(), "");
 }
 
+TEST_F(ReflectorTest, KindThatIsNotServedIsToldUntilItIs) {
+  for (int i = 0; i < 30; ++i)
+    api_.answer("list", {"404 Not Found", status(404, "NotFound", "no such resource").dump()});
+  lists(list(10, {object("a", 3)}));
+  start();
+  EXPECT_TRUE(eventually([&] {
+    return reflector_->last_error().find(
+               "the API server does not serve configmaps of v1: bring its "
+               "definition up") != std::string::npos;
+  })) << reflector_->last_error();
+  ASSERT_TRUE(reflector_->wait_for_sync(15s));
+  EXPECT_EQ(reflector_->last_error(), "");
+}
+
 // A line that is no event delivers what came before it and nothing else.
 TEST_F(ReflectorTest, MalformedLinesLoseNothing) {
   const std::string lines[] = {"{\"type\":\"ADDED\",\"object\":\n",

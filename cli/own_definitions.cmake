@@ -1,0 +1,10 @@
+# The custom resource definitions become a header, by which `palisade doctor` knows older ones.
+file(GLOB definitions CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/crds/*.yaml)
+list(LENGTH definitions OWN_DEFINITIONS_COUNT)
+set(OWN_DEFINITIONS "")
+foreach(definition ${definitions})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${definition})
+  file(READ ${definition} text)
+  string(APPEND OWN_DEFINITIONS "\nR\"palisade(${text})palisade\",")
+endforeach()
+configure_file(own_definitions.h.in generated/own_definitions.h @ONLY)
