@@ -26,8 +26,8 @@ namespace {
 using namespace std::chrono_literals;
 using nlohmann::json;
 
-constexpr auto kConnect = 10s;
-constexpr auto kAnswer = 30s;
+constexpr auto kReachWithin = 10s;
+constexpr auto kAnswerWithin = 30s;
 constexpr std::size_t kPiece = 256UL * 1024;
 constexpr std::size_t kMostAnswer = 16UL * 1024;
 // Until the archive has said where a stream ends.
@@ -179,7 +179,7 @@ struct Shipper::Impl {
     if (body != nullptr) head.fields.add("Content-Type", "application/octet-stream");
     // A kept connection may just have been closed. Whatever is asked for may be asked twice.
     for (bool again = true;; again = false) {
-      auto call = co_await at.clients().open(origin, kConnect);
+      auto call = co_await at.clients().open(origin, kReachWithin);
       if (!call) {
         failure = "the gateway cannot be reached: " + call.error().message;
         co_return std::nullopt;
@@ -202,11 +202,11 @@ struct Shipper::Impl {
       auto taken = co_await call.write(*body);
       if (taken) taken = co_await call.finish();
     }
-    const auto answered = co_await call.response(kAnswer);
+    const auto answered = co_await call.response(kAnswerWithin);
     if (!answered) co_return std::unexpected(answered.error());
     std::string text;
     for (;;) {
-      const auto piece = co_await call.read(kAnswer);
+      const auto piece = co_await call.read(kAnswerWithin);
       if (!piece) co_return std::unexpected(piece.error());
       if (piece->empty()) break;
       text += *piece;

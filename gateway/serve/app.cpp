@@ -90,10 +90,10 @@ struct OwnMetrics {
   prometheus::Gauge& expiry;
   prometheus::Gauge& connections;
   prometheus::Gauge& config;
-  prometheus::Counter& archived;
-  prometheus::Counter& archived_sessions;
   Shown reviews, failed_reviews, ledger_writes, ledger_conflicts, ledger_unknown, ledger_waits,
       ledger_failures, dropped;
+  prometheus::Counter& archived;
+  prometheus::Counter& archived_sessions;
   kube::WatchMetrics watches;
 };
 
