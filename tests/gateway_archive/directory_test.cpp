@@ -16,10 +16,10 @@ using ::testing::HasSubstr;
 
 class DirectoryTest : public ::testing::Test {
  protected:
-  std::expected<Held, Refusal> append_to(DirectoryStore& store, std::uint64_t offset,
+  std::expected<Held, Refusal> append_to(DirectoryStore& to, std::uint64_t offset,
                                          std::string_view bytes, Stream stream = Stream::kRecord,
                                          const std::string& pod = "pod-1") {
-    return result_of(store.append(place(pod), stream, offset, bytes));
+    return result_of(to.append(place(pod), stream, offset, bytes));
   }
   std::string code_of(const std::expected<Held, Refusal>& answer) {
     return answer ? "" : answer.error().code;
