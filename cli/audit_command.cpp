@@ -1,4 +1,7 @@
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -11,6 +14,7 @@
 
 #include "audit.h"
 #include "commands.h"
+#include "json_at.h"
 #include "live.h"
 #include "text.h"
 
@@ -22,13 +26,15 @@ using namespace std::chrono_literals;
 constexpr const char* kAuditFooter = R"(
 Reads the record that guard keeps of a workspace's session: each program that ran, what was refused
 and by which rule, connections, files of the session that were run, findings. From the cluster it
-is the log of the agent pod's container `recorder`, which the agent cannot write.
+is the log of the agent pod's container `recorder`, which the agent cannot write. Once the pod is gone, it
+is where status.archive says, if the gateway has an archive (docs/archive.md).
 
 Examples:
   palisade audit fix-login                      # as a tree of processes
   palisade audit fix-login -n team-a --follow   # as it happens
   palisade audit fix-login -o json > record.jsonl
   palisade audit --file record.jsonl -o csv
+  palisade audit --file archive/team-a/fix-login/UID/PODUID
 
 Exit status: 0 nothing was refused and nothing was found, 1 refusals or findings, 2 the record cannot be
 read, or lines of it are missing or broken.)";
@@ -92,8 +98,44 @@ class Output {
 
 using Taken = std::expected<void, std::string>;
 
-Taken from_file(const std::string& file, std::istream& standard, AuditReader& reader,
+// The record in a session's folder of an archive. A folder above sessions is told which there are:
+// each has a record of its own.
+std::expected<std::string, std::string> record_in(const std::filesystem::path& folder) {
+  namespace fs = std::filesystem;
+  constexpr std::size_t kShown = 10;
+  constexpr int kAboveSessions = 3;
+  const char* const name = "record.jsonl";
+  std::error_code error;
+  if (fs::is_regular_file(folder / name, error)) return (folder / name).string();
+  std::vector<std::string> found;
+  fs::recursive_directory_iterator entry(folder, error);
+  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    if (entry.depth() > kAboveSessions) entry.disable_recursion_pending();
+    if (entry->path().filename() == name && entry->is_regular_file(error))
+      found.push_back(entry->path().parent_path().string());
+  }
+  if (error)
+    return std::unexpected("cannot read " + printable(folder.string()) + ": " + error.message());
+  if (found.size() == 1) return found.front() + "/" + name;
+  std::string out = printable(folder.string()) + " holds " + counted(found.size(), "record");
+  if (found.empty()) return std::unexpected(out + "; name a session's folder of an archive");
+  std::ranges::sort(found);
+  out += "; name one session's folder:";
+  for (std::size_t i = 0; i < found.size() && i < kShown; ++i)
+    out += "\n  " + printable(found[i]);
+  if (found.size() > kShown) out += "\n  ...";
+  return std::unexpected(out);
+}
+
+Taken from_file(const std::string& given, std::istream& standard, AuditReader& reader,
                 Output& output) {
+  std::string file = given;
+  std::error_code ignored;
+  if (file != "-" && std::filesystem::is_directory(file, ignored)) {
+    auto record = record_in(file);
+    if (!record) return std::unexpected(record.error());
+    file = std::move(*record);
+  }
   std::ifstream opened;
   if (file != "-") opened.open(file, std::ios::binary);
   std::istream& in = file == "-" ? standard : opened;
@@ -112,6 +154,7 @@ Taken from_file(const std::string& file, std::istream& standard, AuditReader& re
 struct AgentPod {
   std::string ns;
   std::string pod;
+  std::string archive;  // where its record is kept; "": nowhere
 };
 
 std::expected<AgentPod, std::string> find_pod(const Live& live, const AuditOptions& options) {
@@ -128,12 +171,17 @@ std::expected<AgentPod, std::string> find_pod(const Live& live, const AuditOptio
   if (object.contains(place) && object.at(place).is_string() &&
       !object.at(place).get<std::string>().empty())
     pod = object.at(place).get<std::string>();
-  return AgentPod{ns, std::move(pod)};
+  return AgentPod{ns, std::move(pod), raw_text_at(object, {"status", "archive", "location"})};
 }
 
 std::string log_trouble(const AgentPod& place, const std::string& workspace,
                         const kube::Error& error) {
   const std::string pod = "the agent's pod " + place.pod + " in " + place.ns;
+  if (error.is_not_found() && !place.archive.empty()) {
+    return printable(pod + " is not there (any more); its record is kept in " + place.archive +
+                     ", below the pod's UID: palisade audit --file FOLDER reads it "
+                     "(docs/archive.md)");
+  }
   if (error.is_not_found()) {
     return printable(
         pod +
@@ -218,7 +266,9 @@ Command add_audit(CLI::App& parent) {
   app->add_option("-o,--output", options->format, "tree, json (the record's own lines) or csv")
       ->check(CLI::IsMember({"tree", "json", "csv"}))
       ->type_name("FORMAT");
-  app->add_option("--file", options->file, "A record that was kept, or - for standard input")
+  app->add_option(
+         "--file", options->file,
+         "A record that was kept, a session's folder of an archive, or - for standard input")
       ->type_name("FILE")
       ->excludes(workspace)
       ->excludes(ns)

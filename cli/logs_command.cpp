@@ -63,8 +63,13 @@ std::string log_target(const LogsArguments& options, const std::string& ns,
 }
 
 std::string log_trouble(const LogsArguments& options, const std::string& ns, const std::string& pod,
-                        const kube::Error& error) {
+                        const std::string& archive, const kube::Error& error) {
   const std::string who = options.one.workspace + " -n " + ns;
+  if (error.is_not_found() && !archive.empty()) {
+    return printable("the session's pod " + pod + " in " + ns +
+                     " is not there (any more); what its agent printed is kept in " + archive +
+                     ", as output.log below the pod's UID (docs/archive.md)");
+  }
   if (error.is_not_found()) {
     return printable("the session's pod " + pod + " in " + ns +
                      " is not there (any more), and its logs went with it; palisade status " + who +
@@ -116,7 +121,8 @@ int logs(const LogsArguments& options, const Streams& streams) {
     return fail("the connection was lost in the middle of the log (" +
                 printable(done.error().text()) +
                 "); run it again, with --since to leave out what you have seen");
-  return fail(log_trouble(options, ns, pod, done.error()));
+  return fail(log_trouble(
+      options, ns, pod, raw_text_at(*workspace, {"status", "archive", "location"}), done.error()));
 }
 
 }  // namespace

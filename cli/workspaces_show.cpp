@@ -272,7 +272,7 @@ bool in_order(const json& workspace) {
 std::string next_step(const json& workspace) {
   const std::string who = text_at(workspace, {"metadata", "name"}) + " -n " +
                           text_at(workspace, {"metadata", "namespace"});
-  for (const char* type : {"Accepted", "CredentialsReady", "Isolated", "Ready"}) {
+  for (const char* type : {"Accepted", "CredentialsReady", "Isolated", "Archived", "Ready"}) {
     const json& one = condition(workspace, type);
     if (text_at(one, {"status"}) != "False") continue;
     const std::string reason = text_at(one, {"reason"});
@@ -322,6 +322,8 @@ std::string workspace_tree(const WorkspaceView& view, WallClock::time_point now,
                      or_dash(number(llm, {"failures"}))),
          {}});
   }
+  if (const std::string place = text_at(w, {"status", "archive", "location"}); !place.empty())
+    root.below.push_back({"archive     " + place, {}});
   if (const std::string url = text_at(w, {"status", "mergeRequest", "url"}); !url.empty())
     root.below.push_back({"request     " + url, {}});
   Branch conditions{"Conditions", {}};

@@ -383,6 +383,9 @@ RecordPolicy record_policy(const json& value, const std::string& field) {
               [](const json& rate, const std::string& name) {
                 return static_cast<unsigned>(number(rate, name, 1, 1'000'000));
               });
+  object.take("outputBytes", read.output_bytes, [](const json& bytes, const std::string& name) {
+    return number(bytes, name, 0, 1ULL << 40);
+  });
   object.finish();
   return read;
 }

@@ -28,6 +28,7 @@
 #include "guard/landlock.h"
 #include "guard/last_lines.h"
 #include "guard/launch.h"
+#include "guard/output.h"
 #include "guard/paths.h"
 #include "guard/preflight.h"
 #include "guard/programs.h"
@@ -107,7 +108,8 @@ struct Start {
   FileDigests digests;
   std::unique_ptr<Scripts> scripts;
   std::unique_ptr<Session> session;
-  LastLines printed;  // the terminal's thread's, as long as that runs
+  LastLines printed;                   // the terminal's thread's, as long as that runs
+  std::unique_ptr<OutputFile> output;  // likewise; null: not kept
   std::unique_ptr<Terminal> terminal;
   std::unique_ptr<Sockets> sockets;
   std::unique_ptr<Supervisor> supervisor;
@@ -145,6 +147,14 @@ Outcome open_record(Start& start) {
     return Failure{kExitRecord, "record", recorder.error()};
   }
   start.recorder = std::move(*recorder);
+  if (start.policy.record.output_bytes == 0) {
+    return {};
+  }
+  auto output = OutputFile::open(start.policy.record.path, start.policy.record.output_bytes);
+  if (!output) {
+    return Failure{kExitRecord, "record", output.error()};
+  }
+  start.output = std::move(*output);
   return {};
 }
 
@@ -279,8 +289,16 @@ Outcome make_parts(Start& start) {
   streams.interactive = own_terminal();
   streams.activity = [session] { session->activity(); };
   // What stands on a terminal is a screen, not lines.
-  if (!streams.interactive) {
-    streams.printed = [printed = &start.printed](std::string_view bytes) { printed->add(bytes); };
+  auto* printed = streams.interactive ? nullptr : &start.printed;
+  if (printed != nullptr || start.output) {
+    streams.printed = [printed, output = start.output.get()](std::string_view bytes) {
+      if (printed != nullptr) {
+        printed->add(bytes);
+      }
+      if (output != nullptr) {
+        output->add(bytes);
+      }
+    };
   }
   auto terminal = Terminal::open(streams);
   if (!terminal) {

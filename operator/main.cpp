@@ -44,6 +44,7 @@ struct Flags {
   std::string gateway_url;
   std::string gateway_namespace = "palisade-gateway";
   std::string gateway_audience = "palisade-gateway";
+  std::string gateway_archive;
   int workers = 16;
   std::vector<std::string> namespaces;
   std::vector<std::string> unreachable;
@@ -78,7 +79,7 @@ palisade::op::Gateway own_gateway(const Flags& flags) {
   }
   if (flags.gateway_audience.empty())
     throw std::runtime_error("--gateway-audience must not be empty");
-  return {url, flags.gateway_namespace, flags.gateway_audience, {}};
+  return {url, flags.gateway_namespace, flags.gateway_audience, {}, flags.gateway_archive};
 }
 
 ControllerOptions options_of(const Flags& flags) {
@@ -100,6 +101,8 @@ ControllerOptions options_of(const Flags& flags) {
     options.config.policy = std::move(*settings);
   }
   if (!flags.gateway_url.empty()) options.config.defaults.gateway = own_gateway(flags);
+  if (flags.gateway_url.empty() && !flags.gateway_archive.empty())
+    throw std::runtime_error("--gateway-archive: needs --gateway-url");
   for (const std::string& gateway : flags.gateways) {
     const auto equals = gateway.find('=');
     if (equals == std::string::npos || equals == 0)
@@ -313,6 +316,9 @@ int main(int argc, char** argv) {
   app.add_option("--gateway-audience", flags.gateway_audience,
                  "audience of the tokens by which it knows sessions")
       ->capture_default_str();
+  app.add_option("--gateway-archive", flags.gateway_archive,
+                 "where its archive keeps sessions' records, as people are told; without it relays "
+                 "send none");
   app.add_option("--workers", flags.workers, "workspaces reconciled at once")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();

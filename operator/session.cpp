@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxReport = 4096;
 constexpr std::uint64_t kMostEvents = 1'000'000'000;
+constexpr std::uint64_t kMostBytes = 1ULL << 50;
 constexpr std::size_t kMaxDegraded = 8;
 constexpr std::int64_t kMostRounds = 1000;
 constexpr std::size_t kMostFailure = 1024;
@@ -315,7 +316,17 @@ std::optional<Relayed> parse_relayed(const std::string& text) {
   if (text.empty() || text.size() > kMaxReport) return std::nullopt;
   const Json json = Json::parse(text, nullptr, false);
   if (!child(json, "requests").is_number_unsigned()) return std::nullopt;
-  return Relayed{count_at(json, "requests"), count_at(json, "failures")};
+  Relayed out{count_at(json, "requests"), count_at(json, "failures"), {}};
+  if (const Json& archive = child(json, "archive"); archive.is_object() && !archive.empty()) {
+    const Json& bytes = child(archive, "bytes");
+    const Json& complete = child(archive, "complete");
+    out.archived = {bytes.is_number_unsigned() ? static_cast<std::int64_t>(std::min<std::uint64_t>(
+                                                     bytes.get<std::uint64_t>(), kMostBytes))
+                                               : 0,
+                    complete.is_boolean() && complete.get<bool>(),
+                    printable(text_at(archive, "trouble"))};
+  }
+  return out;
 }
 
 Session read_session(const Json& pod, const Workspace& w) {

@@ -47,6 +47,13 @@ struct Guarded {
 struct Relayed {
   std::int64_t requests = 0;
   std::int64_t failures = 0;
+  // Where it sent what guard wrote to an archive.
+  struct Archived {
+    std::int64_t bytes = 0;
+    bool complete = false;
+    std::string trouble;  // why not
+  };
+  std::optional<Archived> archived{};
 };
 // nullopt for anything but the object that the relay writes.
 [[nodiscard]] std::optional<Relayed> parse_relayed(const std::string& text);

@@ -231,6 +231,15 @@ std::expected<AgentPolicy, std::string> parse_agent_policy(element object) {
                                                          return {};
                                                        }}}));
         }},
+       {"archive",
+        [&](element v) {
+          return part(read_members(v, "spec.archive", {{"required", [&](element e) -> std::string {
+                                                          return e.get(out.archive_required) ==
+                                                                         simdjson::SUCCESS
+                                                                     ? ""
+                                                                     : "true or false";
+                                                        }}}));
+        }},
        {"allowedLLMGateways", texts(out.allowed_llm_gateways)},
        {"allowedGitHosts", texts(out.allowed_git_hosts)},
        {"allowedModels", texts(out.allowed_models)},

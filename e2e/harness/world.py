@@ -123,9 +123,9 @@ def start_llm() -> None:
     kubectl("rollout", "status", "deployment/llm", "-n", "llm", "--timeout=120s", timeout=130)
 
 
-def install_palisade(annotations: dict[str, str] | None = None, *, chart: str = "charts/palisade", **more: Any) -> str:
-    """helm upgrade --install of the chart, with annotations of its pods, others of which roll them, and `more` values of its top level; returns what
-    Helm printed."""
+def install_palisade(annotations: dict[str, str] | None = None, archive: dict[str, Any] | None = None, *, chart: str = "charts/palisade", **more: Any) -> str:
+    """helm upgrade --install of the chart, with annotations of its pods, others of which roll them, `archive` as gateway.archive, and `more` values of its
+    top level; returns what Helm printed."""
     # The cluster has no DNS: the gateway knows the model's Service by its address.
     model = kubectl_json("get", "service", "llm", "-n", "llm")["spec"]["clusterIP"]
     values = {
@@ -136,6 +136,7 @@ def install_palisade(annotations: dict[str, str] | None = None, *, chart: str = 
         "llmGateways": [{"name": "default", "url": "palisade"}, {"name": OWN_LLM, "url": "http://llm.llm.svc:8080/byo/v1"}],
         "gateway": {
             "hostAliases": [{"ip": model, "hostnames": ["llm.llm.svc"]}],
+            "archive": archive or {},
             "config": {
                 "llm": {
                     "upstreams": [

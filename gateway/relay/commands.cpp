@@ -6,6 +6,7 @@
 #include <ctime>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <optional>
 
 #include <gateway/relay/relay.h>
@@ -15,6 +16,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "shipper.h"
+
 namespace palisade::gateway::relay {
 
 namespace {
@@ -22,10 +25,13 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kGrace = 30s;
+constexpr auto kArchiveGrace = 20s;
 constexpr int kEverySeconds = 10;
 constexpr timeval kPatience{2, 0};
 
-void log(const char* level, const std::string& message, const Counts* counts = nullptr) {
+// `more`: JSON, under a name.
+void log(const char* level, const std::string& message, const char* name = "",
+         const std::string& more = {}) {
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
   gmtime_r(&now, &parts);
@@ -34,16 +40,29 @@ void log(const char* level, const std::string& message, const Counts* counts = n
       std::strftime(stamp.data(), stamp.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
   nlohmann::ordered_json line{
       {"time", std::string(stamp.data(), length)}, {"level", level}, {"message", message}};
-  if (counts != nullptr) line["relay"] = nlohmann::ordered_json::parse(to_json(*counts));
+  if (!more.empty()) line[name] = nlohmann::ordered_json::parse(more);
   std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
 }
 
-void write_report(const Config& config, const Counts& counts) {
+void write_report(const Config& config, const Counts& counts, const Shipper* shipper) {
   if (config.termination_log.empty()) return;
+  auto report = nlohmann::ordered_json::parse(to_json(counts));
+  if (shipper != nullptr)
+    report["archive"] = nlohmann::ordered_json::parse(to_json(shipper->shipped()));
   std::ofstream out(config.termination_log, std::ios::trunc);
-  out << to_json(counts);
+  out << report.dump();
   out.close();
   if (!out) log("error", config.termination_log.string() + ": cannot be written");
+}
+
+// Each once, as it comes and as it goes.
+void tell_trouble(const Shipper& shipper, std::string& last) {
+  const Shipped now = shipper.shipped();
+  if (now.trouble == last) return;
+  log(now.trouble.empty() ? "info" : "error",
+      now.trouble.empty() ? "the archive takes the record again" : "archive", "archive",
+      to_json(now));
+  last = now.trouble;
 }
 
 // What a route's port answers to a GET of the relay's own path; nullopt where it does not.
@@ -89,11 +108,14 @@ int serve(const Config& config) {
                     route.path + " to " + (route.url.tls ? "https://" : "http://") +
                     route.url.host + ":" + std::to_string(route.url.port) + route.url.path);
   }
+  std::unique_ptr<Shipper> shipper;
+  if (config.archive) shipper = std::make_unique<Shipper>(*config.archive);
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   Counts before = relay.counts();
+  std::string trouble;
   for (;;) {
     const timespec interval{kEverySeconds, 0};
     const int got = ::sigtimedwait(&signals, nullptr, &interval);
@@ -101,13 +123,20 @@ int serve(const Config& config) {
     const Counts now = relay.counts();
     if (now.requests != before.requests || now.bytes_up != before.bytes_up ||
         now.bytes_down != before.bytes_down || now.failures != before.failures)
-      log("info", "counts", &now);
+      log("info", "counts", "relay", to_json(now));
     before = now;
+    if (shipper) tell_trouble(*shipper, trouble);
+  }
+  // The agent and the courier have ended: the kubelet ends the relay last.
+  if (shipper) {
+    shipper->finish(kArchiveGrace);
+    const Shipped all = shipper->shipped();
+    log(all.complete ? "info" : "error", "archived", "archive", to_json(all));
   }
   relay.stop(kGrace);
   const Counts last = relay.counts();
-  log("info", "ended", &last);
-  write_report(config, last);
+  log("info", "ended", "relay", to_json(last));
+  write_report(config, last, shipper.get());
   return 0;
 }
 

@@ -127,6 +127,21 @@ Route route_of(const nlohmann::json& json, const std::string& where) {
   return route;
 }
 
+ArchiveRoute archive_of(const nlohmann::json& json) {
+  const std::string where = "archive.";
+  if (!json.is_object()) wrong("archive", "is no object");
+  ArchiveRoute out;
+  out.url = url_of(text(json, where, "url"), where + "url");
+  out.connect_to = text(json, where, "address", true);
+  out.token_file = file_of(json, where, "tokenFile");
+  out.ca_file = file_of(json, where, "caFile");
+  out.record = file_of(json, where, "record");
+  out.output = file_of(json, where, "output");
+  if (out.record.empty()) wrong(where + "record", "is missing");
+  if (out.output.empty()) wrong(where + "output", "is missing");
+  return out;
+}
+
 }  // namespace
 
 std::expected<Config, std::string> parse_config(std::string_view text) {
@@ -145,6 +160,8 @@ std::expected<Config, std::string> parse_config(std::string_view text) {
       if (!places.emplace(made.address, made.port).second)
         wrong(where + "listen", "is another route's too");
     }
+    if (const auto archive = json.find("archive"); archive != json.end())
+      config.archive = archive_of(*archive);
     config.termination_log = file_of(json, "", "terminationLog");
   } catch (const Wrong& fault) {
     return std::unexpected(fault.message);

@@ -35,6 +35,9 @@ relay.json:
                "address": "10.96.3.4",             connect here; without it the url's host is looked up
                "tokenFile": "/run/token",          read again as it rotates; without it no Authorization
                "caFile": "/run/ca.pem"}],          the only authorities; without it the system's
+   "archive": {"url": "https://gateway:8443/archive",   where what guard writes is sent; absent: nowhere
+               "address": "10.96.3.4", "tokenFile": "/run/token", "caFile": "/run/ca.pem",
+               "record": "/palisade/record/record.jsonl", "output": "/palisade/record/output.log"},
    "terminationLog": "/dev/termination-log"}
 
 Exit codes: 0 done, 1 failed (`ready`: not yet), 2 relay.json or the command line is wrong.)";

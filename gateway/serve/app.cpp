@@ -13,6 +13,7 @@
 #include <gateway/serve/keys.h>
 #include <gateway/serve/record.h>
 #include <gateway/serve/trust.h>
+#include <prometheus/counter.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 #include <spdlog/spdlog.h>
@@ -26,6 +27,7 @@
 #include <kube/mounted.h>
 
 #include "metrics.h"
+#include "retention.h"
 #include "routes.h"
 
 namespace palisade::gateway {
@@ -71,6 +73,16 @@ struct OwnMetrics {
                         "Times that a budget ledger could not be had."),
         dropped(registry, "palisade_gateway_record_dropped_total",
                 "Lines of the record that nobody read fast enough."),
+        archived(prometheus::BuildCounter()
+                     .Name("palisade_gateway_archived_bytes_total")
+                     .Help("Bytes of sessions' records and outputs that the archive took.")
+                     .Register(registry)
+                     .Add({})),
+        archived_sessions(prometheus::BuildCounter()
+                              .Name("palisade_gateway_archived_sessions_total")
+                              .Help("Sessions that the archive has whole.")
+                              .Register(registry)
+                              .Add({})),
         watches(registry, "palisade") {
     kube::show_build(registry, "palisade", "gateway");
   }
@@ -80,6 +92,8 @@ struct OwnMetrics {
   prometheus::Gauge& config;
   Shown reviews, failed_reviews, ledger_writes, ledger_conflicts, ledger_unknown, ledger_waits,
       ledger_failures, dropped;
+  prometheus::Counter& archived;
+  prometheus::Counter& archived_sessions;
   kube::WatchMetrics watches;
 };
 
@@ -119,7 +133,8 @@ struct App::Impl {
                              ": audience: cannot change while the program runs; start it anew");
     }
     directory->set_settings(settings_with(*next));
-    routes->use(make_sides(*next, services));
+    routes->use(make_sides(*next, services, archive_counting()));
+    retention->use(next->archive);
     config = std::move(*next);
     return {};
   }
@@ -155,6 +170,15 @@ struct App::Impl {
     return prometheus::TextSerializer().Serialize(registry.Collect());
   }
 
+  [[nodiscard]] archive::ArchiveCounting archive_counting() const {
+    archive::ArchiveCounting out;
+    out.kept = [own = own.get()](std::uint64_t bytes) {
+      own->archived.Increment(static_cast<double>(bytes));
+    };
+    out.closed = [own = own.get()] { own->archived_sessions.Increment(); };
+    return out;
+  }
+
   void make_parts() {
     own = std::make_unique<OwnMetrics>(registry);
     own->config.Set(1);
@@ -182,7 +206,12 @@ struct App::Impl {
     services = {identity, keys, std::make_shared<BudgetEvents>(budgets, client), metered};
     routes = std::make_unique<Routes>(
         services, metered, [this](const Caller& caller) { return keys->git_username(caller); });
-    routes->use(make_sides(config, services));
+    routes->use(make_sides(config, services, archive_counting()));
+    retention = std::make_unique<Retention>([term] {
+      const auto now = term();
+      return now && !now->stop_requested();
+    });
+    retention->use(config.archive);
     make_keeper(term);
   }
 
@@ -257,6 +286,7 @@ struct App::Impl {
   std::shared_ptr<SecretKeys> keys;
   Services services;
   std::unique_ptr<Routes> routes;
+  std::unique_ptr<Retention> retention;
   std::unique_ptr<Server> server;
   std::unique_ptr<kube::CertificateKeeper> keeper;  // hands certificates to the server
   std::unique_ptr<kube::HttpServer> status;

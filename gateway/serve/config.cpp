@@ -91,7 +91,7 @@ Wrong below(const std::string& path, const std::string& error) {
 }
 
 GatewayConfig read(const Json& root) {
-  only(root, "", {"audience", "llm", "git", "budgets"});
+  only(root, "", {"audience", "llm", "git", "archive", "budgets"});
   GatewayConfig out;
   if (const auto audience = root.find("audience"); audience != root.end()) {
     if (!audience->is_string() || audience->get_ref<const std::string&>().empty())
@@ -107,6 +107,11 @@ GatewayConfig read(const Json& root) {
     auto parsed = git::parse_git_config(*git);
     if (!parsed) throw below("git", parsed.error());
     out.git = std::move(*parsed);
+  }
+  if (const auto archive = root.find("archive"); archive != root.end()) {
+    auto parsed = archive::parse_archive_config(*archive);
+    if (!parsed) throw below("archive", parsed.error());
+    out.archive = std::move(*parsed);
   }
   if (const auto budgets = root.find("budgets"); budgets != root.end()) {
     only(*budgets, "budgets", {"perWorkspace", "perNamespace"});

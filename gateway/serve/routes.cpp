@@ -17,17 +17,26 @@ bool same_word(std::string_view a, std::string_view b) {
       a, b, [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
 }
 
-enum class Side : std::uint8_t { kNone, kLlm, kGit };
+enum class Side : std::uint8_t { kNone, kLlm, kGit, kArchive };
 
 Side side_of(std::string_view path) {
   if (path.starts_with("/v1/")) return Side::kLlm;
   if (path.starts_with("/git/")) return Side::kGit;
+  if (path.starts_with("/archive/")) return Side::kArchive;
   return Side::kNone;
+}
+
+const char* name_of(Side side) {
+  if (side == Side::kArchive) return "archive";
+  return side == Side::kGit ? "git" : "llm";
 }
 
 // As OpenAI's clients, and git, show it to their users.
 std::string body_of(Side side, const Refusal& refusal) {
   if (side == Side::kGit) return refusal.message + "\n";
+  if (side == Side::kArchive)
+    return json{{"code", refusal.code}, {"message", refusal.message}}.dump(
+        -1, ' ', false, json::error_handler_t::replace);
   const char* type = refusal.status >= 500 ? "server_error" : "invalid_request_error";
   const json error = {{"message", refusal.message},
                       {"type", refusal.status == 401 ? "authentication_error" : type},
@@ -39,7 +48,9 @@ std::string body_of(Side side, const Refusal& refusal) {
 Task<void> refuse(Exchange& exchange, Side side, const Refusal& refusal) {
   const std::string body = body_of(side, refusal);
   Fields fields;
-  fields.add("Content-Type", side == Side::kLlm ? "application/json" : "text/plain; charset=utf-8");
+  fields.add("Content-Type", side == Side::kLlm || side == Side::kArchive
+                                 ? "application/json"
+                                 : "text/plain; charset=utf-8");
   if (refusal.status == 401) fields.add("WWW-Authenticate", "Bearer");
   if (refusal.status == 503) fields.add("Retry-After", "1");
   const auto sent = co_await exchange.reply(refusal.status, std::move(fields), body);
@@ -50,12 +61,9 @@ json line_of(Side side, const Refusal& refusal, std::string_view client,
              steady_clock::time_point began) {
   const auto took =
       std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - began);
-  return {{"kind", side == Side::kGit ? "git" : "llm"},
-          {"verdict", refusal.status >= 500 ? "failed" : "refused"},
-          {"code", refusal.code},
-          {"status", refusal.status},
-          {"message", refusal.message},
-          {"client", client},
+  return {{"kind", name_of(side)},      {"verdict", refusal.status >= 500 ? "failed" : "refused"},
+          {"code", refusal.code},       {"status", refusal.status},
+          {"message", refusal.message}, {"client", client},
           {"durationMs", took.count()}};
 }
 
@@ -107,7 +115,7 @@ Task<void> Routes::handle(Exchange& exchange) {
   const auto began = steady_clock::now();
   const Side side = side_of(exchange.request().path());
   if (side == Side::kNone) {
-    const Refusal refusal{404, "not_found", "there is nothing here but /v1/ and /git/"};
+    const Refusal refusal{404, "not_found", "there is nothing here but /v1/, /git/ and /archive/"};
     co_await refuse(exchange, side, refusal);
     co_return;
   }
@@ -123,6 +131,8 @@ Task<void> Routes::handle(Exchange& exchange) {
   const std::shared_ptr<Sides> sides_now = sides();
   if (side == Side::kLlm) {
     co_await sides_now->llm(exchange, *caller);
+  } else if (side == Side::kArchive) {
+    co_await sides_now->archive(exchange, *caller);
   } else {
     const Caller with_name = with_username(std::move(*caller));
     co_await sides_now->git(exchange, with_name);

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include <gateway/archive/archive.h>
 #include <gateway/core/services.h>
 #include <gateway/http/server.h>
 #include <gateway/serve/config.h>
@@ -16,7 +17,7 @@
 
 namespace palisade::gateway {
 
-// The two sides, as one configuration made them.
+// The sides, as one configuration made them.
 class Sides {
  public:
   Sides() = default;
@@ -25,9 +26,11 @@ class Sides {
   Sides& operator=(const Sides&) = delete;
   [[nodiscard]] virtual Task<void> llm(Exchange& exchange, const Caller& caller) = 0;
   [[nodiscard]] virtual Task<void> git(Exchange& exchange, const Caller& caller) = 0;
+  [[nodiscard]] virtual Task<void> archive(Exchange& exchange, const Caller& caller) = 0;
 };
 [[nodiscard]] std::shared_ptr<Sides> make_sides(const GatewayConfig& config,
-                                                const Services& services);
+                                                const Services& services,
+                                                const archive::ArchiveCounting& counting);
 
 // Thread-safe. Outlives the server.
 class Routes {

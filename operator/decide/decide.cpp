@@ -17,9 +17,9 @@ Plan Decision::make() {
   if (!w_.has_finalizer)
     plan_.actions.push_back({ActionKind::kAddFinalizer, &workspaces(), w_.name, w_.uid, {}});
   status_.set("branch", w_.branch);
-  for (const char* field :
-       {"podName", "startedAt", "expiresAt", "commits", "head", "finishedAt", "audit", "feedback",
-        "llm", "mergeRequest", kMadeWith, kPodUid, kLastLoss, kRestarts, kWarmPod, "result"})
+  for (const char* field : {"podName", "startedAt", "expiresAt", "commits", "head", "finishedAt",
+                            "audit", "feedback", "llm", kArchive, "mergeRequest", kMadeWith,
+                            kPodUid, kLastLoss, kRestarts, kWarmPod, "result"})
     status_.keep(field);
   end_strays();
   // What has ended stays so, whoever has its names by now.

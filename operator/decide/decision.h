@@ -32,6 +32,9 @@ inline constexpr const char* kDeadlineSeconds = "deadlineSeconds";
 inline constexpr const char* kStartedAt = "startedAt";
 inline constexpr const char* kWarmPod = "warmPod";
 
+// status
+inline constexpr const char* kArchive = "archive";
+
 // status: the pod that the session lost last.
 inline constexpr const char* kLastLoss = "lastLoss";
 inline constexpr const char* kRestarts = "restarts";
@@ -162,6 +165,9 @@ class Decision {
   // Why the pod has to make way for another; null where it may stay.
   [[nodiscard]] const char* outdated(const Json& wanted, const Session& session) const;
   void end(const Session& session);
+  // Where a pod's record goes that is sent to an archive, and what of it is there; `relayed`: the
+  // relay's last word. Nothing where it is sent to none.
+  void tell_archive(bool ended, const std::optional<Relayed>& relayed);
   // What guard counted, and an event where it refused something.
   void account(const Guarded& guarded);
   [[nodiscard]] std::string isolated_message() const;

@@ -11,6 +11,12 @@
 
 namespace palisade::op {
 
+namespace {
+
+constexpr std::size_t kLongestLocation = 400;
+
+}  // namespace
+
 void Decision::end(const Session& session) {
   status_.phase(session.phase);
   status_.set("finishedAt", format_time(now_));
@@ -30,7 +36,43 @@ void Decision::end(const Session& session) {
   if (session.relayed)
     status_.set("llm",
                 {{"requests", session.relayed->requests}, {"failures", session.relayed->failures}});
+  tell_archive(true, session.relayed);
   plan_.requeue_after = std::chrono::seconds(1);
+}
+
+void Decision::tell_archive(bool ended, const std::optional<Relayed>& relayed) {
+  const std::string base = annotation(*seen_.pod, kArchiveAnnotation);
+  if (base.empty()) {
+    status_.drop(kArchive);
+    return;
+  }
+  const std::string location =
+      fmt::format("{}/{}/{}/{}", printable(base, kLongestLocation), w_.ns, w_.name, w_.uid);
+  Json archive{{"location", location}};
+  if (!ended) {
+    status_.set(kArchive, std::move(archive));
+    status_.condition(
+        "Archived", "Unknown", "Archiving",
+        "the record and what the agent prints go to " + location + " while the session runs", true);
+    return;
+  }
+  const auto told = relayed ? relayed->archived : std::nullopt;
+  archive["bytes"] = told ? told->bytes : 0;
+  archive["complete"] = told && told->complete;
+  status_.set(kArchive, std::move(archive));
+  if (!told) {
+    status_.condition(
+        "Archived", "False", "NoReport",
+        "the relay ended without a word about it; what it had sent until then is in " + location);
+  } else if (told->complete) {
+    status_.condition("Archived", "True", "Complete",
+                      "the record and what the agent printed are whole in " + location);
+  } else {
+    status_.condition(
+        "Archived", "False", "Incomplete",
+        fmt::format("{} holds the first {} bytes: {}", location, told->bytes,
+                    told->trouble.empty() ? "the relay does not say why" : told->trouble));
+  }
 }
 
 const char* Decision::outdated(const Json& wanted, const Session& session) const {
@@ -98,6 +140,7 @@ void Decision::follow(const Json& wanted, const Json& network, const Session& se
   status_.condition("Isolated", "True", "NetworkPolicyInPlace", isolated_message());
   status_.condition("Ready", session.ready ? "True" : "False", session.reason, session.message,
                     session.reason == "Starting" || session.reason == "Pushing");
+  tell_archive(false, {});
   look_again(plan_, session.courier_failing ? kLookAgain : kRefresh);
   if (w_.warm_pod) deliver(wanted, session);
 }

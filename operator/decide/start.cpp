@@ -70,6 +70,17 @@ void Decision::run() {
   }
   // A live session outlasts its Secret: what it was given it keeps.
   const std::string token = seen_.token.value_or("");
+  for (const policy::AgentPolicy& one : *seen_.policies) {
+    if (!one.archive_required || is_archived(*access, set)) continue;
+    refuse(
+        "ArchiveRequired",
+        fmt::format("AgentPolicy {} demands that sessions are archived, but {}", one.name,
+                    uses_gateway(*access, set)
+                        ? "no archive is configured (the chart's gateway.archive)"
+                        : "this one goes through no gateway of Palisade's, which has the archive"),
+        kRefusedAgain);
+    return;
+  }
   const Json pod = desired_pod(w_, set, *access, token);
   const Json network = desired_network_policy(w_, *access);
   const policy::Settings bounds = bounds_of(config_, *seen_.policies);
@@ -149,6 +160,8 @@ void Decision::run() {
 Defaults Decision::defaults() const {
   Defaults out = config_.defaults;
   if (!seen_.pod) return out;
+  // A live pod goes on as it began, whether or not there is an archive by now.
+  if (out.gateway) out.gateway->archive = annotation(*seen_.pod, kArchiveAnnotation);
   const Json& made = child(last_, kMadeWith);
   for (const auto& [field, image] :
        {std::pair{kAgentImage, &out.agent_image}, std::pair{kCourierImage, &out.courier_image}}) {

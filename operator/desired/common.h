@@ -10,6 +10,10 @@ inline constexpr const char* kProjectMount = "/palisade/project";
 inline constexpr const char* kProjectRepository = "/palisade/project/repo.git";
 // The output directory's volume as checkout and courier have it, with mount ReadOnly.
 inline constexpr const char* kOutputMount = "/palisade/output";
+// What guard writes: its record and, for an archive, what the agent prints.
+inline constexpr const char* kRecordMount = "/palisade/record";
+inline constexpr const char* kRecordFile = "/palisade/record/record.jsonl";
+inline constexpr const char* kOutputFile = "/palisade/record/output.log";
 inline constexpr const char* kCheckout = "/workspace/repo";
 inline constexpr const char* kHome = "/workspace/.home";
 

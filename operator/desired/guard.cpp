@@ -14,6 +14,8 @@ namespace palisade::op {
 
 namespace {
 
+// With the record's 64 MiB within the volume's 128.
+constexpr std::uint64_t kOutputBytes = 48ULL << 20;
 constexpr unsigned kMaxProcesses = 4096;  // and threads: a fork bomb's end, no build's
 constexpr std::size_t kMaxTargets = 16;   // each may cost the start-up its time-out
 constexpr std::size_t kMaxRanges = 1024;
@@ -191,7 +193,7 @@ std::string seconds_text(std::chrono::seconds value) {
 
 }  // namespace
 
-Json guard_policy(const Workspace& w, const std::vector<Unreachable>& unreachable) {
+Json guard_policy(const Workspace& w, const std::vector<Unreachable>& unreachable, bool archived) {
   Json allowed = Json::array();
   Json commands = Json::array();
   const bool tests = w.task && w.task->has_checks();
@@ -267,6 +269,7 @@ Json guard_policy(const Workspace& w, const std::vector<Unreachable>& unreachabl
             {"landlock-network", "landlock-ioctl", "landlock-scope", "mdwe", "exit-info",
              "process-limit"}}};
   if (!files.is_null()) out["files"] = files;
+  if (archived) out["record"] = {{"outputBytes", kOutputBytes}};
   return out;
 }
 

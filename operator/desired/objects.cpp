@@ -57,6 +57,10 @@ bool uses_gateway(const Access& access, const Defaults& defaults) {
   return llm_through_gateway(access, defaults) || git_through_gateway(access, defaults);
 }
 
+bool is_archived(const Access& access, const Defaults& defaults) {
+  return uses_gateway(access, defaults) && !defaults.gateway->archive.empty();
+}
+
 bool wants_gateway_for_git(const Workspace& workspace, const Defaults& defaults) {
   if (workspace.via == Via::kUnsaid)
     return defaults.gateway && policy::git_through_gateway(workspace.url, "");
@@ -110,17 +114,19 @@ Json desired_volume_claim(const Workspace& workspace) {
 }
 
 Json relay_config(const Workspace& workspace, const Defaults& defaults, const Access& access) {
+  const auto by_gateway = [](Json& out, const Endpoint& endpoint, bool own) {
+    out["address"] = endpoint.alias.empty() ? endpoint.host : endpoint.alias;
+    if (!own) return;
+    out["tokenFile"] = "/var/run/secrets/palisade/gateway/token";
+    out["caFile"] = std::string("/etc/palisade/") + kGatewayCaKey;
+  };
   const auto route = [&](const char* name, std::uint16_t port, const char* path,
                          const std::string& url, const Endpoint& endpoint, bool own) {
     Json out{{"name", name},
              {"listen", "127.0.0.1:" + std::to_string(port)},
              {"url", url},
-             {"path", path},
-             {"address", endpoint.alias.empty() ? endpoint.host : endpoint.alias}};
-    if (own) {
-      out["tokenFile"] = "/var/run/secrets/palisade/gateway/token";
-      out["caFile"] = std::string("/etc/palisade/") + kGatewayCaKey;
-    }
+             {"path", path}};
+    by_gateway(out, endpoint, own);
     return out;
   };
   const bool own = llm_through_gateway(access, defaults);
@@ -128,7 +134,13 @@ Json relay_config(const Workspace& workspace, const Defaults& defaults, const Ac
   if (!own && workspace.llm_key) routes[0]["tokenFile"] = "/var/run/secrets/palisade/llm/key";
   if (git_through_gateway(access, defaults))
     routes.push_back(route("git", kGitPort, "/git", access.git_url, access.git, true));
-  return {{"routes", routes}, {"terminationLog", "/dev/termination-log"}};
+  Json out{{"routes", routes}, {"terminationLog", "/dev/termination-log"}};
+  if (is_archived(access, defaults)) {
+    out["archive"] = {
+        {"url", defaults.gateway->archive_url()}, {"record", kRecordFile}, {"output", kOutputFile}};
+    by_gateway(out["archive"], own ? access.llm : access.git, true);
+  }
+  return out;
 }
 
 Json desired_config_map(const Workspace& workspace, const Defaults& defaults, const Access& access,
@@ -167,10 +179,11 @@ Json desired_config_map(const Workspace& workspace, const Defaults& defaults, co
   // For people who ask what the courier may do; the gateway knows it from the workspace.
   if (!direct) courier["repositoryUrl"] = workspace.url;
   Json object = base_object(workspace, kube::resources::kConfigMaps, workspace.agent_object());
-  object["data"] = {{"courier.json", courier.dump(2)},
-                    {"guard.json", guard_policy(workspace, unreachable).dump(2)},
-                    {"relay.json", relay_config(workspace, defaults, access).dump(2)},
-                    {"gitconfig", guard_gitconfig()}};
+  object["data"] = {
+      {"courier.json", courier.dump(2)},
+      {"guard.json", guard_policy(workspace, unreachable, is_archived(access, defaults)).dump(2)},
+      {"relay.json", relay_config(workspace, defaults, access).dump(2)},
+      {"gitconfig", guard_gitconfig()}};
   if (workspace.warm_pod) object["data"][kCommandKey] = agent_command(workspace).dump();
   if (authorities) object["data"]["git-ca.pem"] = defaults.git_ca;
   if (uses_gateway(access, defaults)) object["data"][kGatewayCaKey] = defaults.gateway->authorities;

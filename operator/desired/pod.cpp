@@ -71,6 +71,8 @@ Json relay_container(const Workspace& w, const Defaults& defaults, const Access&
     mounts.push_back(mount("identity", "/var/run/secrets/palisade/gateway", true));
   if (w.llm_key && !llm_through_gateway(access, defaults))
     mounts.push_back(mount("llm-key", "/var/run/secrets/palisade/llm", true));
+  // It reads what guard writes there itself: no port and no path of its leads to the archive.
+  if (is_archived(access, defaults)) mounts.push_back(mount("record", kRecordMount, true));
   return {{"name", "relay"},
           {"image", defaults.courier_image},
           {"imagePullPolicy", "IfNotPresent"},
@@ -169,13 +171,13 @@ Json recorder_container(const Workspace& w, const Defaults& defaults, bool warm)
   Json out{{"name", "recorder"},
            {"image", defaults.courier_image},
            {"imagePullPolicy", "IfNotPresent"},
-           {"command", {kGuardInImage, "tail", "/palisade/record/record.jsonl"}},
+           {"command", {kGuardInImage, "tail", kRecordFile}},
            {"restartPolicy", "Always"},
            {"resources",
             {{"requests", {{"cpu", "10m"}, {"memory", "16Mi"}}},
              {"limits", {{"cpu", "500m"}, {"memory", "64Mi"}, {"ephemeral-storage", "256Mi"}}}}},
            {"securityContext", security_context(kRecorderUser)},
-           {"volumeMounts", Json::array({mount("record", "/palisade/record", true)})}};
+           {"volumeMounts", Json::array({mount("record", kRecordMount, true)})}};
   if (!warm) return out;
   out["image"] = agent_image(w, defaults);
   out["command"][0] = kGuard;
@@ -268,7 +270,7 @@ Json aider_container(const Workspace& w, const Defaults& defaults, bool warm) {
        {workspace_mount(w), mount("tmp", "/tmp"), mount("guard", "/palisade/bin", true),
         mount("policy", "/palisade/policy", true),
         // Guard writes here; its Landlock rules keep the agent out.
-        mount("record", "/palisade/record"),
+        mount("record", kRecordMount),
         // The runtime would mount both writable.
         mount("closed", "/dev/shm", true), mount("closed", "/dev/mqueue", true)}}};
   if (w.mount != Mount::kReadWrite) container["volumeMounts"].push_back(seed_mount(w, true));
@@ -435,7 +437,8 @@ Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& acc
   // answer at its start, and for the gateway's authorities, which the relay reads again.
   Json config = desired_config_map(w, defaults, access, {})["data"];
   config.erase(kGatewayCaKey);
-  Json guard = guard_policy(whole, {});
+  const bool archived = is_archived(access, defaults);
+  Json guard = guard_policy(whole, {}, archived);
   guard.erase("network");
   guard.erase("preflight");
   config["guard.json"] = guard.dump();
@@ -443,6 +446,7 @@ Json desired_pod(const Workspace& w, const Defaults& defaults, const Access& acc
       {kSpecHashAnnotation, hash_text(made_from.dump() + config.dump())},
       {kTokenHashAnnotation, hash_text(w.uid + token)},
       {kAccessAnnotation, to_json(access).dump()}};
+  if (archived) pod["metadata"]["annotations"][kArchiveAnnotation] = defaults.gateway->archive;
   if (w.warm_pod) pod["metadata"]["annotations"][kShapeAnnotation] = warm_shape(w, defaults);
   pod["spec"] = std::move(spec);
   return pod;

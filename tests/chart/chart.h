@@ -97,6 +97,9 @@ inline const std::vector<Strings>& variations() {
       {R"(monitoring={"force": true, "prometheusRule": {"enabled": true},
            "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}},
            "dashboard": {"enabled": true, "namespace": "palisade-gateway"}})"},
+      {R"(gateway={"archive": {"enabled": true, "pvc": {"storageClass": "nfs"}}})"},
+      {R"(gateway={"replicas": 1, "archive": {"enabled": true, "pvc": {"existingClaim": "kept",
+           "accessMode": "ReadWriteOnce"}}})"},
       {R"(watchNamespaces=["default", "kube-public"])",
        R"(operator={"serviceNamespaces": ["kube-node-lease"]})"},
   };

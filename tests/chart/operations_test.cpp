@@ -141,14 +141,64 @@ TEST(ChartOperations, HelmTestTriesTheGuardAndLeavesNoRights) {
 }
 
 // `helm uninstall` takes what is not kept, and no webhook may be.
-TEST(ChartOperations, NothingIsKeptButTheDefinitions) {
+TEST(ChartOperations, NothingIsKeptButTheDefinitionsAndTheArchive) {
   for (const Strings& values : variations()) {
     for (const json& object : objects(values)) {
       const json annotations = object["metadata"].value("annotations", json::object());
-      EXPECT_FALSE(annotations.contains("helm.sh/resource-policy")) << name_of(object);
+      EXPECT_EQ(annotations.contains("helm.sh/resource-policy"),
+                object["kind"] == "PersistentVolumeClaim")
+          << name_of(object);
       EXPECT_NE(object["kind"], "CustomResourceDefinition");
     }
   }
+}
+
+// What outlives sessions is on a volume of the gateway alone, and the operator says where.
+TEST(ChartOperations, TheArchiveIsTheGatewaysVolume) {
+  const auto gateway = [](const std::vector<json>& all) {
+    return named(all, "Deployment", "palisade-gateway")["spec"];
+  };
+  const auto archive_of = [](const std::vector<json>& all) {
+    const std::string text =
+        named(all, "ConfigMap", "palisade-gateway-config")["data"]["gateway.json"];
+    return json::parse(text).value("archive", json());
+  };
+  const auto mentions = [](const json& object) {
+    return object.dump().find("archive") != std::string::npos;
+  };
+  EXPECT_TRUE(std::ranges::none_of(objects(), mentions));
+
+  const auto all = objects({R"(gateway={"namespace": "keys", "archive": {"enabled": true,
+      "retentionDays": 30, "pvc": {"size": "50Gi", "storageClass": "nfs"}}})"});
+  EXPECT_EQ(archive_of(all),
+            json({{"directory", "/archive"}, {"sessionBytes", 134217728}, {"retentionDays", 30}}));
+  const json claim = named(all, "PersistentVolumeClaim", "palisade-archive");
+  EXPECT_EQ(claim["metadata"]["namespace"], "keys");
+  EXPECT_EQ(claim["spec"], json({{"accessModes", {"ReadWriteMany"}},
+                                 {"storageClassName", "nfs"},
+                                 {"resources", {{"requests", {{"storage", "50Gi"}}}}}}));
+  const json pod = gateway(all)["template"]["spec"];
+  EXPECT_THAT(
+      pod["volumes"],
+      ::testing::Contains(json(
+          {{"name", "archive"}, {"persistentVolumeClaim", {{"claimName", "palisade-archive"}}}})));
+  EXPECT_THAT(pod["containers"][0]["volumeMounts"],
+              ::testing::Contains(json({{"name", "archive"}, {"mountPath", "/archive"}})));
+  EXPECT_THAT(named(all, "Deployment",
+                    "palisade-operator")["spec"]["template"]["spec"]["containers"][0]["args"],
+              ::testing::Contains("--gateway-archive=pvc://keys/palisade-archive"));
+  EXPECT_FALSE(gateway(all)["strategy"].contains("type"));
+
+  // Somebody's own claim, for one replica.
+  const char* const once = R"("archive": {"enabled": true, "pvc": {"existingClaim": "kept",
+      "accessMode": "ReadWriteOnce"}})";
+  const auto own = objects({std::string(R"(gateway={"replicas": 1, )") + once + "}"});
+  EXPECT_TRUE(of_kind(own, "PersistentVolumeClaim").empty());
+  EXPECT_EQ(gateway(own)["strategy"], json({{"type", "Recreate"}}));
+  const Outcome two = render({std::string("gateway={") + once + "}"});
+  EXPECT_NE(two.code, 0);
+  EXPECT_THAT(two.err, ::testing::HasSubstr("gateway.archive.pvc.accessMode: ReadWriteOnce is for "
+                                            "one replica"));
 }
 
 // Whether the schema knows each value, and would refuse one more beside it.

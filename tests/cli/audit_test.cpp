@@ -108,6 +108,28 @@ TEST_F(Audit, ASessionAsATree) {
           "the session took 11.0s\n");
 }
 
+TEST_F(Audit, FromASessionsFolderOfAnArchive) {
+  const std::string lines = record({exec(10, 1, {"aider"})});
+  std::filesystem::create_directories(folder_ / "archive/team-a/fix/uid/pod-1");
+  write("archive/team-a/fix/uid/pod-1/record.jsonl", lines);
+  for (const char* place : {"archive/team-a/fix/uid/pod-1", "archive/team-a/fix", "archive"}) {
+    const auto result = run(std::string("audit -o json --file ") + place);
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.out, lines) << place;
+  }
+  // Each session has a record of its own.
+  std::filesystem::create_directories(folder_ / "archive/team-a/fix/uid/pod-2");
+  write("archive/team-a/fix/uid/pod-2/record.jsonl", lines);
+  const auto two = run("audit --file archive/team-a/fix");
+  EXPECT_EQ(two.status, 2);
+  EXPECT_TRUE(has(two.err, "holds 2 records; name one session's folder:")) << two.err;
+  EXPECT_TRUE(has(two.err, "\n  archive/team-a/fix/uid/pod-2\n")) << two.err;
+  std::filesystem::create_directory(folder_ / "empty");
+  const auto none = run("audit --file empty");
+  EXPECT_EQ(none.status, 2);
+  EXPECT_TRUE(has(none.err, "empty holds 0 records; name a session's folder")) << none.err;
+}
+
 TEST_F(Audit, FromStandardInputAndWithNothingToSay) {
   const auto quiet = run("audit --file -", record({exec(10, 1, {"aider"})}));
   EXPECT_EQ(quiet.status, 0) << quiet.err;
@@ -420,6 +442,15 @@ TEST_F(AuditOfCluster, WhatGoesWrongIsSaidWithTheFix) {
     EXPECT_TRUE(has(result.err, one.said)) << result.err;
     EXPECT_FALSE(has(result.err, "\x1b")) << result.err;
   }
+  // Where there is an archive, it is said where the record is.
+  status_["archive"] = {{"location", "pvc://gw/kept/team-a/fix/uid\x1b[2J"}};
+  serve([&](scripted::Peer& peer, const std::string&, int) {
+    refuse(peer, 404, "NotFound", "gone");
+  });
+  const auto kept = audit("fix -n team-a");
+  EXPECT_EQ(kept.status, 2);
+  EXPECT_TRUE(has(kept.err, "its record is kept in pvc://gw/kept/team-a/fix/uid")) << kept.err;
+  EXPECT_FALSE(has(kept.err, "\x1b")) << kept.err;
   const auto nobody = audit("other -n team-a");
   EXPECT_EQ(nobody.status, 2);
   EXPECT_TRUE(has(nobody.err, "there is no AgentWorkspace other in team-a")) << nobody.err;

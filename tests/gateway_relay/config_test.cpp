@@ -1,4 +1,6 @@
 // relay.json: what is taken, and which field is named where it is not.
+#include <map>
+
 #include <gateway/relay/config.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,6 +26,29 @@ json good() {
              {"path", "/git"}}}},
           {"terminationLog", "/dev/termination-log"},
           {"ofANewerOperator", true}};
+}
+
+json archive() {
+  return {{"url", "https://palisade-gateway.palisade-gateway.svc:8443/archive"},
+          {"address", "10.96.3.4"},
+          {"tokenFile", "/var/run/secrets/palisade/gateway/token"},
+          {"caFile", "/etc/palisade/gateway-ca.pem"},
+          {"record", "/palisade/record/record.jsonl"},
+          {"output", "/palisade/record/output.log"}};
+}
+
+TEST(RelayConfig, AnArchiveIsNoRoute) {
+  EXPECT_FALSE(parse_config(good().dump())->archive);
+  json document = good();
+  document["archive"] = archive();
+  const auto config = parse_config(document.dump());
+  ASSERT_TRUE(config && config->archive) << config.error();
+  EXPECT_EQ(config->routes.size(), 2U);
+  EXPECT_EQ(config->archive->url.path, "/archive");
+  EXPECT_EQ(config->archive->connect_to, "10.96.3.4");
+  EXPECT_EQ(config->archive->token_file, "/var/run/secrets/palisade/gateway/token");
+  EXPECT_EQ(config->archive->record, "/palisade/record/record.jsonl");
+  EXPECT_EQ(config->archive->output, "/palisade/record/output.log");
 }
 
 TEST(RelayConfig, IsReadInFull) {
@@ -104,6 +129,20 @@ TEST(RelayConfig, NamesTheFieldThatIsWrong) {
     ASSERT_FALSE(config) << c.path << " " << c.value;
     EXPECT_THAT(config.error(), ::testing::StartsWith(c.named)) << c.path << " " << c.value;
     EXPECT_EQ(config.error().find('\n'), std::string::npos);
+  }
+  for (const auto& [field, wrong] : std::map<std::string, json>{{"url", "ftp://x"},
+                                                                {"record", "record.jsonl"},
+                                                                {"output", nullptr},
+                                                                {"tokenFile", "token"}}) {
+    json document = good();
+    document["archive"] = archive();
+    if (wrong.is_null())
+      document["archive"].erase(field);
+    else
+      document["archive"][field] = wrong;
+    const auto config = parse_config(document.dump());
+    ASSERT_FALSE(config) << field;
+    EXPECT_THAT(config.error(), ::testing::StartsWith("archive." + field + ": ")) << config.error();
   }
   for (const char* text : {"", "[]", "{", "null", "5"})
     EXPECT_EQ(parse_config(text).error(), "is not a JSON object") << text;

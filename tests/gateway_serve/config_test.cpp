@@ -43,6 +43,21 @@ TEST(Config, AllButTheModelsHasDefaults) {
   EXPECT_EQ(config->git.spool, "/spool");
 }
 
+TEST(Config, AnArchiveIsReadOrThereIsNone) {
+  EXPECT_FALSE(parse_gateway_config(usual().dump())->archive);
+  json kept = usual();
+  kept["archive"] = {{"directory", "/archive"}, {"retentionDays", 7}};
+  const auto config = parse_gateway_config(kept.dump());
+  ASSERT_TRUE(config && config->archive);
+  EXPECT_EQ(config->archive->directory, "/archive");
+  EXPECT_EQ(config->archive->retention_days, 7);
+  kept["archive"]["sessionBytes"] = 5;
+  EXPECT_THAT(parse_gateway_config(kept.dump()).error(),
+              ::testing::StartsWith("archive.sessionBytes: must be"));
+  kept["archive"] = "/archive";
+  EXPECT_THAT(parse_gateway_config(kept.dump()).error(), ::testing::StartsWith("archive"));
+}
+
 // What the folder's README shows is what is read.
 TEST(Config, TheDocumentedOneIsGood) {
   const char* source = std::getenv("PALISADE_SOURCE_DIR");

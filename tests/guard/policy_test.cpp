@@ -169,6 +169,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{R"("limits": {"processes": 4294967360})", "limits.processes: "},
         Wrong{R"("record": {"path": "record"})", "record.path: "},
         Wrong{R"("record": {"maxBytes": 1})", "record.maxBytes: "},
+        Wrong{R"("record": {"outputBytes": -1})", "record.outputBytes: "},
         Wrong{R"("record": {"maxBytes": "64Mi"})", "record.maxBytes: "},
         Wrong{R"("record": {"eventsPerSecond": 0})", "record.eventsPerSecond: "},
         Wrong{R"("mayDegrade": "mdwe")", "mayDegrade: "},

@@ -142,6 +142,35 @@ TEST(Run, TheExitCodeAndTheOutputAreTheAgents) {
   EXPECT_EQ(ended.summary.value("lastLines", nlohmann::json()), nlohmann::json::array({"out"}));
 }
 
+TEST(Run, TheOutputIsKeptBesideTheRecordWhereThePolicySaysSo) {
+  const Place place;
+  auto policy = place.policy();
+  policy["record"]["outputBytes"] = 4096;
+  const auto ended =
+      place.run(policy, {"python3", "-c",
+                         "import sys; print('\x1b]52;c;AAAA\x07out', flush=True); print('err', "
+                         "file=sys.stderr); open('" +
+                             place.record.path() + "/output.log', 'a')"});
+  EXPECT_NE(ended.code, 0) << "the agent can write to it";
+  const std::string kept = content(place.record.path() + "/output.log");
+  EXPECT_TRUE(kept.starts_with("out\nerr\n")) << kept;
+  EXPECT_NE(kept.find("PermissionError"), std::string::npos) << kept;
+  // Without a word of it nothing is kept; what is beyond the bound is left out, and said so.
+  const Place other;
+  EXPECT_EQ(other.run(other.policy(), {"python3", "-c", "print('out')"}).code, 0);
+  EXPECT_FALSE(std::filesystem::exists(other.record.path() + "/output.log"));
+  policy = other.policy();
+  policy["record"]["outputBytes"] = 1000;
+  const auto full =
+      other.run(policy, {"python3", "-c", "for i in range(100): print('x' * 99, flush=True)"});
+  EXPECT_EQ(full.code, 0) << full.errors;
+  EXPECT_EQ(full.output.size(), 10'000U);
+  const std::string cut = content(other.record.path() + "/output.log");
+  EXPECT_LE(cut.size(), 1000U);
+  EXPECT_TRUE(cut.starts_with(std::string(99, 'x') + "\n"));
+  EXPECT_TRUE(cut.ends_with("the rest was left out]\n")) << cut;
+}
+
 TEST(Run, ASignalIsItsNumberAnd128) {
   const Place place;
   const auto ended =

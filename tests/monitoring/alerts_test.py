@@ -22,6 +22,7 @@ LEADER = 'palisade_operator_leader{{instance="{}"}}'
 EMPTY = 'palisade_operator_pools{state="empty"}'
 SHED, LATE = "palisade_webhook_shed_total", "palisade_webhook_late_total"
 REFUSED = 'palisade_agent_workspace_refusals{workspace_namespace="team-a",workspace="fix"}'
+ARCHIVE = 'palisade_gateway_requests_total{{kind="archive",verdict="{}",code="archive_full"}}'
 DAYS = 24 * 3600
 UP = {component: f'palisade_build_info{{component="{component}",version="1",instance="i"}}' for component in ("operator", "webhook", "gateway")}
 
@@ -107,6 +108,10 @@ CASES: dict[str, Alert] = {
     "PalisadeRecordLost": Alert(
         [Fires({"palisade_gateway_record_dropped_total": "0x5 4x30"}, "10m")],
         [({"palisade_gateway_record_dropped_total": "4x30"}, "10m"), ({"palisade_gateway_record_dropped_total": "0x5 4x40"}, "30m")]),
+    "PalisadeArchiveFails": Alert(
+        [Fires({ARCHIVE.format("failed"): "0+2x40"}, "20m")],
+        # A replica that was replaced, and what was refused for good reason.
+        [({ARCHIVE.format("failed"): "0 3x40"}, "20m"), ({ARCHIVE.format("failed"): "0x3 0+1x3 3x40"}, "8m"), ({ARCHIVE.format("refused"): "0+2x40"}, "20m")]),
 }
 GROUPS = alerts()
 RULES = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}

@@ -400,6 +400,8 @@ TEST_F(CrdTest, AgentPolicyFields) {
       {{{"limits", Json::object()}}, ""},
       {{{"limits", {{"maxRunning", -1}}}}, "spec.limits.maxRunning"},
       {{{"limits", {{"maxRunning", "3"}}}}, "spec.limits.maxRunning"},
+      {{{"archive", {{"required", true}}}}, ""},
+      {{{"archive", {{"required", "yes"}}}}, "spec.archive.required"},
       {{{"allowedRepositories",
          {"https://git.example.com/*", "https://git.example.com:8443/team/app.git",
           "https://[2001:db8::1]/team/*"}}},

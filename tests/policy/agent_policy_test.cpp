@@ -40,6 +40,16 @@ TEST(AgentPolicy, AnEmptyOneBoundsNothingAndSelectsEverything) {
   EXPECT_EQ(combined({policy}), Settings{});
 }
 
+TEST(AgentPolicy, AnArchiveIsDemandedOrNot) {
+  EXPECT_FALSE(policy_of("{}").archive_required);
+  EXPECT_FALSE(policy_of(R"({"archive": {}})").archive_required);
+  EXPECT_FALSE(policy_of(R"({"archive": {"required": false}})").archive_required);
+  EXPECT_TRUE(policy_of(R"({"archive": {"required": true}})").archive_required);
+  for (const char* wrong : {R"({"archive": true})", R"({"archive": {"required": "yes"}})",
+                            R"({"archive": {"require": true}})"})
+    EXPECT_THROW(policy_of(wrong), std::runtime_error) << wrong;
+}
+
 TEST(AgentPolicy, EveryFieldNarrows) {
   const Settings settings = combined({policy_of(R"({
     "namespaceSelector": {"matchLabels": {"team": "a"}},

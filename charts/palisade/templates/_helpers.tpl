@@ -140,7 +140,30 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.gitCA }}
 {{- $_ := set $git "authorities" .Values.gitCA }}
 {{- end }}
-{{- toJson (mergeOverwrite (dict "git" $git) (deepCopy .Values.gateway.config) (dict "audience" .Values.gateway.audience)) }}
+{{- $own := dict "audience" .Values.gateway.audience }}
+{{- with .Values.gateway.archive }}
+{{- if .enabled }}
+{{- $_ := set $own "archive" (dict "directory" "/archive" "sessionBytes" (int64 .sessionBytes) "retentionDays" (int64 .retentionDays)) }}
+{{- end }}
+{{- end }}
+{{- toJson (mergeOverwrite (dict "git" $git) (deepCopy .Values.gateway.config) $own) }}
+{{- end }}
+
+{{/* The claim on which the gateway's archive is. */}}
+{{- define "palisade.archiveClaim" -}}
+{{- .Values.gateway.archive.pvc.existingClaim | default "palisade-archive" }}
+{{- end }}
+
+{{/* Whether two pods may have the archive's volume at a time. */}}
+{{- define "palisade.archiveAlone" -}}
+{{- with .Values.gateway.archive }}
+{{- if and .enabled (ne .pvc.accessMode "ReadWriteMany") }}
+{{- if gt (int $.Values.gateway.replicas) 1 }}
+{{- fail (printf "gateway.archive.pvc.accessMode: %s is for one replica; take ReadWriteMany (and a StorageClass that has it), or set gateway.replicas to 1" .pvc.accessMode) }}
+{{- end }}
+{{- print "true" }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* Subjects of the readers' bindings. */}}

@@ -82,6 +82,8 @@ struct RecordPolicy {
   std::string path = "/palisade/record/record.jsonl";
   std::uint64_t max_bytes = 64ULL << 20;
   unsigned events_per_second = 200;  // beyond: counted, not written; a refusal is always written
+  // Of what the agent prints, kept in output.log beside the record; 0: not kept.
+  std::uint64_t output_bytes = 0;
 };
 
 struct Policy {

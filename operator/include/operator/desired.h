@@ -17,8 +17,10 @@ struct Gateway {
   std::string ns;           // its namespace, whose Secrets hold the git tokens
   std::string audience;     // of the tokens that it takes
   std::string authorities;  // PEM that its certificate is judged by
+  std::string archive{};    // what it keeps of sessions: where, for people; "": it keeps nothing
   [[nodiscard]] std::string llm_url() const { return url + "/v1"; }
   [[nodiscard]] std::string git_url() const { return url + "/git"; }
+  [[nodiscard]] std::string archive_url() const { return url + "/archive"; }
 };
 
 // What the administrator has set for all workspaces.
@@ -43,6 +45,8 @@ struct Access {
 [[nodiscard]] bool llm_through_gateway(const Access& access, const Defaults& defaults);
 [[nodiscard]] bool git_through_gateway(const Access& access, const Defaults& defaults);
 [[nodiscard]] bool uses_gateway(const Access& access, const Defaults& defaults);
+// Whether what guard writes is sent to the gateway's archive.
+[[nodiscard]] bool is_archived(const Access& access, const Defaults& defaults);
 // Whether it is to go through it, by its spec.
 [[nodiscard]] bool wants_gateway_for_git(const Workspace& workspace, const Defaults& defaults);
 
@@ -76,9 +80,9 @@ inline constexpr const char* kGitTokenLabel = "palisade.dev/git-token";
 [[nodiscard]] Json desired_config_map(const Workspace& workspace, const Defaults& defaults,
                                       const Access& access,
                                       const std::vector<Unreachable>& unreachable);
-// guard.json, as docs/guard.md says it.
+// guard.json, as docs/guard.md says it. `archived`: it keeps what the agent prints, too.
 [[nodiscard]] Json guard_policy(const Workspace& workspace,
-                                const std::vector<Unreachable>& unreachable);
+                                const std::vector<Unreachable>& unreachable, bool archived = false);
 [[nodiscard]] std::string guard_gitconfig();
 // EnvVar objects that make git read that file alone and keep its rules above the repository's own.
 [[nodiscard]] Json guard_git_environment();
@@ -138,6 +142,9 @@ inline constexpr const char* kFencedAnnotation = "palisade.dev/fenced-at";
 // The addresses that the pod was made with: kept for its life, so that a name that resolves
 // differently does not end a session.
 inline constexpr const char* kAccessAnnotation = "palisade.dev/access";
+// On a pod whose relay sends to an archive: where that is, as the operator was told when it made
+// it.
+inline constexpr const char* kArchiveAnnotation = "palisade.dev/archive";
 
 [[nodiscard]] Json to_json(const Access& access);
 [[nodiscard]] std::optional<Access> access_from_json(const std::string& text);

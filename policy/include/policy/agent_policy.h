@@ -26,6 +26,7 @@ struct AgentPolicy {
   std::optional<std::int64_t> max_ephemeral_bytes;
   std::optional<std::int64_t> max_lifetime_seconds;
   std::optional<std::int64_t> max_running;  // spec.limits.maxRunning
+  bool archive_required = false;            // spec.archive.required
   std::optional<std::vector<std::string>> allowed_llm_gateways;
   std::optional<std::vector<std::string>> allowed_git_hosts;
   std::optional<std::vector<std::string>> allowed_models;

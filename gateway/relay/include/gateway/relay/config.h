@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <expected>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +29,20 @@ struct Route {
   std::filesystem::path ca_file;     // the only authorities; empty: the system's
 };
 
+// Where what guard writes is sent, while the session runs: no route, and nothing that the agent can
+// ask for.
+struct ArchiveRoute {
+  Url url;                           // https://GATEWAY/archive
+  std::string connect_to;            // as a route's
+  std::filesystem::path token_file;  // as a route's
+  std::filesystem::path ca_file;     // as a route's
+  std::filesystem::path record;      // guard's record
+  std::filesystem::path output;      // what the agent printed
+};
+
 struct Config {
   std::vector<Route> routes;
+  std::optional<ArchiveRoute> archive;
   std::filesystem::path termination_log;  // empty: none
 };
 
