@@ -64,8 +64,10 @@ Owner workspace_named_by(element pod) {
 std::vector<policy::Finding> network_findings_of(
     element pod, const std::vector<std::shared_ptr<const policy::NetworkPolicy>>& networks) {
   const Owner owner = workspace_named_by(pod);
-  const std::string own = owner.name.empty() ? "" : owner.name + "-agent";
-  return policy::network_findings({policy::labels_of(pod), own, owner.uid}, networks);
+  const policy::Labels labels = policy::labels_of(pod);
+  const char* const suffix = labels.contains("palisade.dev/setup") ? "-setup" : "-agent";
+  const std::string own = owner.name.empty() ? "" : owner.name + suffix;
+  return policy::network_findings({labels, own, owner.uid}, networks);
 }
 
 std::optional<Judged> judge_template(element pod, std::string_view kind, std::string_view name,

@@ -161,6 +161,7 @@ constexpr std::array kHints{
     Hint{"ExceedsPermissions", "palisade permissions {}  # and compare with the AgentPolicy"},
     Hint{"PolicyViolation",
          "kubectl get agentpolicies  # what the agents of the namespace may have"},
+    Hint{"SetupFailed", "kubectl describe agentworkspace {}  # what its setup said last"},
     Hint{"AiderFailed", "palisade logs {}  # what Aider said"},
     Hint{"RecordFailed", "palisade audit {}"},
     Hint{"PushFailed", "palisade logs {} -c courier"},
@@ -272,7 +273,8 @@ bool in_order(const json& workspace) {
 std::string next_step(const json& workspace) {
   const std::string who = text_at(workspace, {"metadata", "name"}) + " -n " +
                           text_at(workspace, {"metadata", "namespace"});
-  for (const char* type : {"Accepted", "CredentialsReady", "Isolated", "Archived", "Ready"}) {
+  for (const char* type :
+       {"Accepted", "CredentialsReady", "SetupReady", "Isolated", "Archived", "Ready"}) {
     const json& one = condition(workspace, type);
     if (text_at(one, {"status"}) != "False") continue;
     const std::string reason = text_at(one, {"reason"});
@@ -322,12 +324,17 @@ std::string workspace_tree(const WorkspaceView& view, WallClock::time_point now,
                      or_dash(number(llm, {"failures"}))),
          {}});
   }
+  if (const std::string made = text_at(w, {"status", "setup", "claim"}); !made.empty())
+    root.below.push_back(
+        {fmt::format("setup       {} of commit {}", made,
+                     or_dash(text_at(w, {"status", "setup", "commit"}).substr(0, 12))),
+         {}});
   if (const std::string place = text_at(w, {"status", "archive", "location"}); !place.empty())
     root.below.push_back({"archive     " + place, {}});
   if (const std::string url = text_at(w, {"status", "mergeRequest", "url"}); !url.empty())
     root.below.push_back({"request     " + url, {}});
   Branch conditions{"Conditions", {}};
-  for (const char* type : {"Accepted", "CredentialsReady", "Isolated", "Ready"}) {
+  for (const char* type : {"Accepted", "CredentialsReady", "SetupReady", "Isolated", "Ready"}) {
     const json& one = condition(w, type);
     if (one.is_null()) continue;
     conditions.below.push_back({fmt::format("{:<17}{:<8}{}: {}", type, text_at(one, {"status"}),

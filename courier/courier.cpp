@@ -30,7 +30,8 @@ std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
-// The system's authorities and the administrator's in one file, as git wants it.
+}  // namespace
+
 fs::path make_ca_bundle(const Config& config) {
   if (config.ca_file.empty()) return {};
   const fs::path file = config.repository.parent_path() / "ca-bundle.pem";
@@ -41,8 +42,6 @@ fs::path make_ca_bundle(const Config& config) {
   }
   return file;
 }
-
-}  // namespace
 
 Courier::Courier(const Config& config, fs::path self)
     : config_(config),

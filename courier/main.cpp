@@ -51,6 +51,11 @@ int main(int argc, char** argv) {
   CLI::App* serve_command =
       add("serve", "fetch, write the bundle, push what the agent commits; until SIGTERM");
   CLI::App* checkout_command = add("checkout", "clone the bundle for the agent");
+  CLI::App* inputs_command = add("inputs", "write the files that a setup is shown");
+  InputsOrder order;
+  inputs_command->add_option("--into", order.into, "where they are written")->required();
+  inputs_command->add_option("--commit", order.commit, "of which commit; its ref's tip without it");
+  inputs_command->add_option("--input", order.files, "a path in the repository; once for each");
   CLI::App* ready_command = add("ready", "exit 0 once the bundle is there");
   bool wait = false;
   for (CLI::App* command : {serve_command, checkout_command}) {
@@ -73,6 +78,8 @@ int main(int argc, char** argv) {
         if (wait && !wait_for_file(config.bundle)) return 0;
         return checkout(config);
       }
+      if (inputs_command->parsed())
+        return take_inputs(config, fs::read_symlink("/proc/self/exe"), order);
       if (serve_command->parsed())
         return serve(config, fs::read_symlink("/proc/self/exe"),
                      wait ? kWarmPatience : std::chrono::seconds(0));

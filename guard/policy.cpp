@@ -301,6 +301,7 @@ ExecPolicy exec_policy(const json& value, const std::string& field) {
   object.take("profile", read.profile, text);
   object.take("allow", read.allow, list_of(path_but_root));
   object.take("commands", read.commands, list_of(command_name));
+  object.take("folders", read.folders, list_of(path_but_root));
   object.take("libraries", read.libraries, list_of(path_but_root));
   object.take("jit", read.jit, flag);
   object.finish();

@@ -1,9 +1,11 @@
 #include "guard/programs.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <memory>
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -151,7 +153,43 @@ void add_git_core(Programs& programs, const Policy& policy, const std::string& g
   }
 }
 
+// What stands in a folder and could be executed: somebody installed it there, and not all of it
+// need be of use here. What the agent could change stays out.
+void add_folder(Expansion& expansion, const std::string& folder) {
+  constexpr int kMostPrograms = 1024;
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(folder.c_str()), closedir);
+  if (!entries) {
+    return;
+  }
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(entries.get())) {  // NOLINT(concurrency-mt-unsafe)
+    names.emplace_back(entry->d_name);
+  }
+  std::sort(names.begin(), names.end());
+  int left = kMostPrograms;
+  for (const std::string& name : names) {
+    struct stat status {};
+    const std::string path = folder + "/" + name;
+    if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode) ||
+        (status.st_mode & 0111U) == 0) {
+      continue;
+    }
+    if (left-- == 0) {
+      return;
+    }
+    static_cast<void>(expansion.add(path));
+  }
+}
+
 }  // namespace
+
+std::string search_path(const Policy& policy, const char* path) {
+  std::string search = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
+  for (const std::string& folder : policy.exec.folders) {
+    search += ':' + folder;
+  }
+  return search;
+}
 
 std::vector<std::string> Programs::executables() const {
   std::vector<std::string> files;
@@ -222,6 +260,9 @@ std::expected<Programs, ProgramError> find_programs(const Policy& policy,
       return std::unexpected(
           ProgramError{false, "exec.allow[" + std::to_string(i) + "]: " + added.error()});
     }
+  }
+  for (const std::string& folder : policy.exec.folders) {
+    add_folder(expansion, folder);
   }
   for (const std::string& name : policy.exec.commands) {
     const auto found = on_path(name, search);

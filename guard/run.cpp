@@ -138,6 +138,10 @@ Outcome read_policy_file(Start& start) {
     return Failure{kExitPolicy, "policy", start.options.policy + ": " + policy.error()};
   }
   start.policy = std::move(*policy);
+  // No thread is there yet; what is started inherits it.
+  if (!start.policy.exec.folders.empty()) {
+    setenv("PATH", search_path(start.policy, std::getenv("PATH")).c_str(), 1);
+  }
   return {};
 }
 

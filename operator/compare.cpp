@@ -96,9 +96,11 @@ bool tampered(const Json& pod, const Json& wanted) {
   if (!covers(child(pod["metadata"], "labels"), wanted["metadata"]["labels"])) return true;
   for (const char* list : {"initContainers", "containers"}) {
     const Json& found = child(pod["spec"], list);
-    if (!found.is_array() || found.size() != wanted["spec"][list].size()) return true;
+    const Json& asked = child(wanted["spec"], list);
+    if (found.size() != asked.size()) return true;
     for (std::size_t i = 0; i < found.size(); ++i) {
-      if (found[i].value("image", "") != wanted["spec"][list][i].value("image", "")) return true;
+      if (!found.is_array() || found[i].value("image", "") != asked[i].value("image", ""))
+        return true;
     }
   }
   return !child(pod["spec"], "ephemeralContainers").empty();

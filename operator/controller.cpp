@@ -17,6 +17,7 @@
 #include "json_access.h"
 #include "metrics.h"
 #include "pools/worker.h"
+#include "setups.h"
 
 namespace palisade::op {
 
@@ -44,6 +45,7 @@ struct Controller::Impl {
       network_policies, claims, namespaces, policies;
   std::unique_ptr<Reconciler> reconciler;
   std::unique_ptr<PoolWorker> pool_worker;
+  std::unique_ptr<SetupCollector> setup_collector;
   std::unique_ptr<kube::EventRecorder> events;
   std::unique_ptr<tokens::Keeper> keeper;
   Turns turns{
@@ -93,11 +95,13 @@ struct Controller::Impl {
       measured(resource, before, after);
       // One that was taken is no longer the pool's.
       if (resource == kube::resources::kPods) pool_worker->touched(*before);
+      if (resource == volume_claims()) setup_changed(*after);
       if (reconciler->noticed(resource, before, after)) enqueue(after);
     };
     handler.on_delete = [this, resource, enqueue](const kube::ObjectPtr& object) {
       measured(resource, object, nullptr);
       if (resource == kube::resources::kPods) pool_worker->touched(*object);
+      if (resource == volume_claims()) setup_changed(*object);
       if (reconciler->noticed(resource, object, nullptr)) enqueue(object);
       if (resource == workspaces() || resource == kube::resources::kPods)
         wake(kube::split_key(kube::object_key(*object)).first);
@@ -135,6 +139,18 @@ struct Controller::Impl {
       if (std::string key = owner_key(pod); !key.empty()) out.push_back(std::move(key));
     }
     return out;
+  }
+
+  // Workspaces that wait for what a setup makes have no part in its claim.
+  void setup_changed(const Json& claim) {
+    const auto [ns, name] = kube::split_key(kube::object_key(claim));
+    if (!leading || !is_setup_claim_name(name)) return;
+    const auto listed = workspaces_watch->cache().by_index(kByNamespace, ns);
+    for (const kube::ObjectPtr& workspace : listed) {
+      const Json& setup = child(child(*workspace, "status"), "setup");
+      if (text_at(setup, "claim") == name && text_at(setup, "phase") != "Ready")
+        queue.add(kube::object_key(*workspace));
+    }
   }
 
   // A turn may have come free.
@@ -337,6 +353,9 @@ Controller::Controller(std::shared_ptr<const kube::Client> client, ControllerOpt
         impl.tell(pool, told);
       }},
       impl.metrics);
+  impl.setup_collector = std::make_unique<SetupCollector>(
+      impl.client, impl.known, impl.claims->cache(), impl.workspaces_watch->cache(),
+      impl.options.setup_unused, impl.options.now);
   impl.reconciler =
       std::make_unique<Reconciler>(impl.client, std::move(gatherer), impl.known,
                                    impl.options.config, impl.options.now, impl.hooks());
@@ -378,6 +397,8 @@ void Controller::lead() {
   for (int i = 0; i < std::max(1, impl.options.workers); ++i) {
     impl.workers.emplace_back([&impl](const std::stop_token& stop) { impl.work(stop); });
   }
+  impl.workers.emplace_back(
+      [&impl](const std::stop_token& stop) { impl.setup_collector->work(stop); });
   impl.pool_worker->lead();
 }
 

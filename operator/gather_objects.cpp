@@ -75,6 +75,28 @@ kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key
   if (done && workspace && workspace->storage)
     done = find_named(volume_claims(), caches_.volume_claims, named.volume_claim(), certain,
                       seen.volume);
+  if (done && workspace && workspace->setup) {
+    // What a setup made is nobody's own: no name is another's.
+    const bool known = foreign;
+    const std::string claim = text_at(child(child(seen.workspace, "status"), "setup"), "claim");
+    if (is_setup_claim_name(claim))
+      done = find_named(volume_claims(), caches_.volume_claims, claim, true, seen.setup_claim);
+    foreign = known;
+    if (done)
+      done = find_named(kNetworkPolicies, caches_.network_policies, named.setup_object(), certain,
+                        seen.setup_network);
+    if (done)
+      done = find_named(kPods, caches_.pods, named.setup_object(),
+                        certain || seen.setup_network || seen.setup_claim, seen.setup_pod);
+    if (done) done = find_setup_writer(seen, named, stop);
+    if (done && seen.setup_pod && (*seen.setup_pod)["spec"].contains("schedulingGates")) {
+      auto policy = read(kNetworkPolicies, ns, named.setup_object(), stop);
+      if (!policy) return std::unexpected(std::move(policy.error()));
+      seen.setup_network = std::move(*policy);
+    }
+    seen.setup_network_settled =
+        !seen.setup_network || known_->is_settled(kNetworkPolicies, *seen.setup_network);
+  }
   if (!done) return done;
   // Who was told by a cache alone which pod is to be taken may have been told of that pod before it
   // was: giving it up then would leave the session without its pod.
@@ -131,6 +153,32 @@ kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key
   return done;
 }
 
+// Of a claim that another workspace fills: whether that is still about it.
+kube::Result<void> Gatherer::find_setup_writer(Observed& seen, const Workspace& named,
+                                               const std::stop_token& stop) const {
+  if (!seen.setup_claim || !annotation(*seen.setup_claim, kSetupCompleteAnnotation).empty())
+    return {};
+  const std::string by = annotation(*seen.setup_claim, kSetupByAnnotation);
+  const auto slash = by.find('/');
+  const std::string name = by.substr(0, slash);
+  const std::string uid = slash == std::string::npos ? std::string() : by.substr(slash + 1);
+  if (uid == named.uid) return {};
+  kube::ObjectPtr writer;
+  if (!name.empty() && !uid.empty()) {
+    auto live = read(workspaces(), named.ns, name, stop);
+    if (!live) return std::unexpected(std::move(live.error()));
+    writer = std::move(*live);
+  }
+  const Json& status = writer ? child(*writer, "status") : kNothing;
+  const Json& lifecycle = writer ? child(child(*writer, "spec"), "lifecycle") : kNothing;
+  seen.setup_writer_lives = writer && uid_of(*writer) == uid && !terminating(*writer) &&
+                            !is_final_phase(text_at(status, "phase")) &&
+                            child(lifecycle, "suspend") != true &&
+                            text_at(child(status, "setup"), "claim") ==
+                                text_at(child(*seen.setup_claim, "metadata"), "name");
+  return {};
+}
+
 // A pod that was taken by a write that came late, of one that led before: the workspace has been
 // given another since. Which one is its own the API server says.
 kube::Result<void> Gatherer::find_strays(Observed& seen, const Workspace& named,
@@ -139,7 +187,8 @@ kube::Result<void> Gatherer::find_strays(Observed& seen, const Workspace& named,
   for (const kube::ObjectPtr& cached : mine) {
     const std::string name = text_at(child(*cached, "metadata"), "name");
     auto pod = known_->newest(kube::resources::kPods, named.ns, name, cached);
-    if (name != named.agent_object() && owned_by(*pod, named))
+    const bool sets_up = child(child(*pod, "metadata"), "labels").contains(kSetupLabel);
+    if (name != named.agent_object() && !sets_up && owned_by(*pod, named))
       seen.strays.push_back(std::move(pod));
   }
   if (seen.strays.empty()) return {};

@@ -46,6 +46,7 @@ struct Flags {
   std::string gateway_audience = "palisade-gateway";
   std::string gateway_archive;
   int workers = 16;
+  std::string setup_unused = "168h";
   std::vector<std::string> namespaces;
   std::vector<std::string> unreachable;
   std::string lease = "palisade-operator";
@@ -85,6 +86,7 @@ palisade::op::Gateway own_gateway(const Flags& flags) {
 ControllerOptions options_of(const Flags& flags) {
   ControllerOptions options;
   options.workers = flags.workers;
+  options.setup_unused = *palisade::op::parse_duration(flags.setup_unused);
   options.namespaces = flags.namespaces;
   for (const std::string& service : flags.unreachable) {
     const auto [ns, name] = kube::split_key(service);
@@ -319,6 +321,14 @@ int main(int argc, char** argv) {
   app.add_option("--gateway-archive", flags.gateway_archive,
                  "where its archive keeps sessions' records, as people are told; without it relays "
                  "send none");
+  app.add_option("--setup-unused", flags.setup_unused,
+                 "what a setup has made is removed once no workspace has used it for so long")
+      ->check([](const std::string& given) {
+        const auto read = palisade::op::parse_duration(given);
+        return read && read->count() >= 60 ? std::string()
+                                           : "--setup-unused must be a duration such as 168h";
+      })
+      ->capture_default_str();
   app.add_option("--workers", flags.workers, "workspaces reconciled at once")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();

@@ -83,6 +83,11 @@ Metrics::Claims::Claims(prometheus::Family<prometheus::Counter>& claims)
       none(claims.Add({{"result", "none"}})),
       unfit(claims.Add({{"result", "unfit"}})) {}
 
+Metrics::Setups::Setups(prometheus::Family<prometheus::Counter>& setups)
+    : installed(setups.Add({{"result", "installed"}})),
+      cached(setups.Add({{"result", "cached"}})),
+      failed(setups.Add({{"result", "failed"}})) {}
+
 Metrics::Metrics(prometheus::Registry& registry)
     : leader_(kube::gauge(registry, "palisade_operator_leader",
                           "1 where this process does the work, 0 where it stands by.")),
@@ -141,6 +146,9 @@ Metrics::Metrics(prometheus::Registry& registry)
                             "From the choice of a waiting pod until all that the session is has "
                             "been given to it.",
                             {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30})),
+      setups_(counters(registry, "palisade_operator_setups_total",
+                       "Setups of workspaces, by result: a pod installed what is needed, it had "
+                       "been made before, or an attempt failed.")),
       watches_(registry, "palisade") {
   kube::show_build(registry, "palisade", "operator");
 }
@@ -180,6 +188,11 @@ void Metrics::changed(const kube::ObjectPtr& before, const kube::ObjectPtr& afte
     const auto made = kube::parse_rfc3339(text_at(child(*after, "metadata"), "creationTimestamp"));
     if (made) time_to_ready_.Observe(std::max(0.0, seconds(now - *made)));
   }
+  const Json& had = child(child(*before, "status"), "setup");
+  const Json& has = child(child(*after, "status"), "setup");
+  if (text_at(had, "phase") != "Ready" && text_at(has, "phase") == "Ready")
+    (child(has, "cached") == true ? setups_.cached : setups_.installed).Increment();
+  if (has.value("attempts", 0) > had.value("attempts", 0)) setups_.failed.Increment();
   const Audit was = audit_of(*before);
   const Audit is = audit_of(*after);
   // A session that begins anew drops what the last one counted.

@@ -68,6 +68,12 @@ class Metrics {
     prometheus::Counter& none;
     prometheus::Counter& unfit;
   };
+  struct Setups {
+    explicit Setups(prometheus::Family<prometheus::Counter>& setups);
+    prometheus::Counter& installed;
+    prometheus::Counter& cached;
+    prometheus::Counter& failed;
+  };
   void show_pools(const std::vector<kube::ObjectPtr>& pools);
   void show_workspaces(const std::vector<kube::ObjectPtr>& workspaces);
   // Of the workspaces whose guard refused most.
@@ -99,6 +105,7 @@ class Metrics {
   prometheus::Family<prometheus::Gauge>& warm_pods_;
   Claims claims_;
   prometheus::Histogram& claim_time_;
+  Setups setups_;
   kube::WatchMetrics watches_;
 };
 

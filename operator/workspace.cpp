@@ -7,9 +7,12 @@
 #include <fmt/format.h>
 
 #include <operator/workspace.h>
-#include <policy/quantity.h>
+
+#include "spec_reader.h"
 
 namespace palisade::op {
+
+using namespace spec;
 
 namespace {
 
@@ -21,70 +24,6 @@ constexpr const char* kTemplateAnnotation = "palisade.dev/template";
 
 constexpr std::size_t kMostWords = 32;
 constexpr int kMostRounds = 20;
-constexpr std::size_t kMostQuantity = 32;
-
-// A field that is of another type than the schema says.
-struct WrongType {
-  std::string field;
-};
-
-const Json& member(const Json& object, const std::string& path, const char* key) {
-  static const Json kNull;
-  if (object.is_null()) return kNull;
-  if (!object.is_object()) throw WrongType{path};
-  const auto found = object.find(key);
-  return found == object.end() ? kNull : *found;
-}
-
-std::string text(const Json& object, const std::string& path, const char* key,
-                 std::string fallback = {}) {
-  const Json& value = member(object, path, key);
-  if (value.is_null()) return fallback;
-  if (!value.is_string()) throw WrongType{path + "." + key};
-  return value.get<std::string>();
-}
-
-bool flag(const Json& object, const std::string& path, const char* key, bool fallback) {
-  const Json& value = member(object, path, key);
-  if (value.is_null()) return fallback;
-  if (!value.is_boolean()) throw WrongType{path + "." + key};
-  return value.get<bool>();
-}
-
-std::vector<std::string> texts(const Json& object, const std::string& path, const char* key) {
-  const Json& value = member(object, path, key);
-  std::vector<std::string> out;
-  if (value.is_null()) return out;
-  if (!value.is_array()) throw WrongType{path + "." + key};
-  for (const Json& item : value) {
-    if (!item.is_string()) throw WrongType{path + "." + key};
-    out.push_back(item.get<std::string>());
-  }
-  return out;
-}
-
-Json quantities(const Json& object, const std::string& path, const char* key,
-                const Json& defaults) {
-  const Json& given = member(object, path, key);
-  Json out = defaults;
-  if (given.is_null()) return out;
-  if (!given.is_object()) throw WrongType{path + "." + key};
-  for (const auto& [name, value] : given.items()) {
-    if (!value.is_string() && !value.is_number_integer())
-      throw WrongType{fmt::format("{}.{}.{}", path, key, name)};
-    out[name] = value.is_string() ? value : Json(std::to_string(value.get<std::int64_t>()));
-  }
-  return out;
-}
-
-Seconds duration_field(const Json& object, const std::string& path, const char* key,
-                       const char* fallback, Seconds least, Seconds most) {
-  const std::string value = text(object, path, key, fallback);
-  const auto parsed = parse_duration(value);
-  if (!parsed || *parsed < least || *parsed > most)
-    throw WrongType{path + "." + key + " (\"" + value + "\")"};
-  return *parsed;
-}
 
 SecretKey secret_key(const Json& reference, const std::string& path, const char* key) {
   SecretKey out{text(reference, path, "name"), text(reference, path, "key", key)};
@@ -100,36 +39,10 @@ std::int64_t id(const Json& object, const std::string& path, const char* key) {
   return value.get<std::int64_t>();
 }
 
-// A quantity above 0, such as 5Gi: what the schema promises.
-bool is_quantity_above_zero(const std::string& value) {
-  return value.size() <= kMostQuantity &&
-         policy::parse_quantity(value, policy::Unit::one).value_or(0) > 0;
-}
-
-// A DNS subdomain, or "": a volume that was made by hand.
-bool is_storage_class(const std::string& name) {
-  const auto allowed = [](unsigned char c) {
-    return std::islower(c) != 0 || std::isdigit(c) != 0 || c == '-' || c == '.';
-  };
-  return name.size() <= 253 && std::ranges::all_of(name, allowed);
-}
-
 void read_storage(const Json& given, Workspace& w) {
   static const std::string kPath = "spec.storage";
   if (given.is_null()) return;
-  Storage storage;
-  const Json& size = member(given, kPath, "size");
-  if (size.is_number_integer()) {
-    storage.size = std::to_string(size.get<std::int64_t>());
-  } else {
-    storage.size = text(given, kPath, "size", storage.size);
-  }
-  if (!is_quantity_above_zero(storage.size)) throw WrongType{kPath + ".size"};
-  if (!member(given, kPath, "storageClassName").is_null()) {
-    storage.storage_class = text(given, kPath, "storageClassName");
-    if (!is_storage_class(*storage.storage_class)) throw WrongType{kPath + ".storageClassName"};
-  }
-  w.storage = std::move(storage);
+  w.storage = storage_of(given, kPath, {});
 }
 
 void read_credentials(const Json& credentials, Workspace& w) {
@@ -215,6 +128,10 @@ std::string check(const Workspace& w) {
   if (!is_safe_ref_name(w.branch))
     return "spec.repository.branch is not the short name of a branch";
   if (w.branch == w.ref) return "spec.repository.branch must differ from spec.repository.ref";
+  if (w.setup && w.setup->ref == w.branch)
+    return "spec.setup.ref must differ from spec.repository.branch: what an agent has written is "
+           "set "
+           "up by nobody";
   if (w.output_dir.empty() == (w.mount == Mount::kReadOnly)) {
     return "spec.repository.outputDir goes with spec.repository.mount ReadOnly, which needs it: "
            "the "
@@ -456,6 +373,7 @@ std::expected<Workspace, std::string> parse_workspace(const Json& object) {
     if (retain != "Delete" && retain != "Retain") throw WrongType{"spec.lifecycle.retain"};
     w.retain = retain == "Retain";
     read_storage(member(spec, "spec", "storage"), w);
+    w.setup = read_setup(member(spec, "spec", "setup"));
   } catch (const WrongType& wrong) {
     return std::unexpected(wrong.field + " is missing or not what the schema asks for");
   }

@@ -6,6 +6,7 @@
 #include "budgets.h"
 #include "object_reader.h"
 #include "quantity_field.h"
+#include "setup_mirrors.h"
 #include "signature_rules.h"
 
 namespace palisade::policy {
@@ -98,6 +99,19 @@ void narrow(std::optional<Texts>& setting, const std::optional<Texts>& bound, Co
   if (!bound) return;
   // With itself: what is given twice counts once.
   setting = combine(setting ? *setting : *bound, *bound);
+}
+
+// Those that every policy that speaks of mirrors has, as it has them.
+void narrow_mirrors(std::optional<std::vector<SetupMirror>>& setting,
+                    const std::optional<std::vector<SetupMirror>>& bound) {
+  if (!bound) return;
+  if (!setting) {
+    setting = *bound;
+    return;
+  }
+  std::erase_if(*setting, [&](const SetupMirror& mirror) {
+    return std::ranges::find(*bound, mirror) == bound->end();
+  });
 }
 
 void narrow(std::int64_t& setting, const std::optional<std::int64_t>& bound) {
@@ -259,6 +273,14 @@ std::expected<AgentPolicy, std::string> parse_agent_policy(element object) {
                                      }}}));
         }},
        {"allowedTokenAudiences", texts(out.allowed_token_audiences)},
+       {"setup",
+        [&](element v) {
+          return part(read_members(v, "spec.setup", {{"mirrors", [&](element e) {
+                                                        return read_setup_mirrors(
+                                                            e, "spec.setup.mirrors",
+                                                            out.setup_mirrors.emplace());
+                                                      }}}));
+        }},
        {"sessions",
         [&](element v) {
           return part(read_members(
@@ -301,6 +323,7 @@ Settings tightened(Settings settings, std::span<const AgentPolicy* const> polici
       settings.allowed_token_audiences =
           intersection(settings.allowed_token_audiences, *policy->allowed_token_audiences);
     }
+    narrow_mirrors(settings.setup_mirrors, policy->setup_mirrors);
     narrow(users, policy->session_users, intersection);
     narrow(groups, policy->session_groups, intersection);
     narrow(settings.agent_permissions, policy->agent_permissions, intersection);

@@ -1,5 +1,7 @@
 #include "cel_identity.h"
 
+#include <policy/setup_claims.h>
+
 #include "cel.h"
 #include "pod_view.h"
 
@@ -32,8 +34,15 @@ constexpr std::array<std::string_view, 7> kCommandLines{"command",
                                                         "lifecycle.?postStart.?exec.?command",
                                                         "lifecycle.?preStop.?exec.?command"};
 
-constexpr std::array<std::string_view, 3> kMarks{"palisade.dev/agent", "palisade.dev/workspace",
-                                                 "palisade.dev/pool"};
+constexpr std::array<std::string_view, 4> kMarks{"palisade.dev/agent", "palisade.dev/workspace",
+                                                 "palisade.dev/pool", "palisade.dev/setup"};
+
+// Of the volume v.
+std::string is_setups() {
+  return "has(v.persistentVolumeClaim) && "
+         "v.persistentVolumeClaim.?claimName.orValue('').matches(" +
+         text(kSetupClaims) + ")";
+}
 
 std::string command_lines(std::string_view separator) {
   std::string out;
@@ -158,7 +167,9 @@ std::string reason_of(std::string_view root, std::string_view containers) {
          text(kRunsAider) + "))))) ? 'a command line runs aider' : " + each + ".exists(c, " +
          sets_variable() + ") ? 'an AIDER_* variable is set' : " + pod +
          ".?spec.?volumes.orValue([]).exists(v, " + names_image("v.?image.?reference") +
-         ") ? 'aider is in the path of an image that is mounted' : ''";
+         ") ? 'aider is in the path of an image that is mounted' : " + pod +
+         ".?spec.?volumes.orValue([]).exists(v, " + is_setups() + ") ? " +
+         text("it mounts what a workspace's setup has made") + " : ''";
 }
 
 std::string could_be_agent(std::string_view root) {
@@ -172,7 +183,8 @@ std::string could_be_agent(std::string_view root) {
          ".spec.containers].exists(cs, size(cs) > " + std::to_string(kMostContainers) +
          " || cs.exists(c, " + container_could_be() + ")) || " +
          some(pod + ".spec.volumes", kMostVolumes, "v",
-              "has(v.image) && v.image.?reference.orValue('').lowerAscii().contains('aider')");
+              "has(v.image) && v.image.?reference.orValue('').lowerAscii().contains('aider') || " +
+                  is_setups());
 }
 
 }  // namespace palisade::policy::cel

@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdint>
 
+#include <policy/setup_claims.h>
+
 #include "command_lines.h"
 #include "pod_view.h"
 
@@ -354,6 +356,15 @@ bool mounts_aider(const Node& volumes) {
   });
 }
 
+bool mounts_setup(const Node& volumes) {
+  const auto list = volumes.list();
+  return list.present() && std::ranges::any_of(list.value, [](const simdjson::dom::element volume) {
+           std::string_view claim;
+           return volume["persistentVolumeClaim"]["claimName"].get(claim) == simdjson::SUCCESS &&
+                  is_setup_claim(claim);
+         });
+}
+
 // A label counts whatever its value is: null is an empty one to Kubernetes.
 std::string_view label_reason(const Node& metadata) {
   const Node labels = metadata["labels"];
@@ -366,6 +377,8 @@ std::string_view label_reason(const Node& metadata) {
       return "the label palisade.dev/workspace is set";
     }
     if (equals_ignoring_case(key, "palisade.dev/pool")) return "the label palisade.dev/pool is set";
+    if (equals_ignoring_case(key, "palisade.dev/setup"))
+      return "the label palisade.dev/setup is set";
   }
   return {};
 }
@@ -400,6 +413,7 @@ std::string agent_reason(simdjson::dom::element pod) {
     }
   }
   if (mounts_aider(view.volumes())) return "aider is in the path of an image that is mounted";
+  if (mounts_setup(view.volumes())) return "it mounts what a workspace's setup has made";
   return {};
 }
 

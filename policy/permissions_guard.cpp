@@ -85,6 +85,8 @@ std::optional<GuardView> read(element policy) {
   out.allow = texts_at(policy, "/exec/allow");
   for (std::string& name : texts_at(policy, "/exec/commands"))
     out.allow.push_back(std::move(name));
+  for (const std::string& folder : texts_at(policy, "/exec/folders"))
+    out.allow.push_back(folder + "/*");
   out.write = or_default(texts_at(policy, "/files/write"), {"/workspace", "/tmp"});
   out.read = or_default(texts_at(policy, "/files/read"),
                         {"/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/dev", "/proc",

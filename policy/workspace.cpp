@@ -72,6 +72,16 @@ void limit(Report& report, const Node& node, Unit unit, std::int64_t most, std::
   }
 }
 
+void limits_of(Report& report, const Node& resources, const Settings& settings) {
+  const Node limits = resources["limits"];
+  const Node cpu = limits["cpu"];
+  const Node memory = limits["memory"];
+  const Node storage = limits["ephemeral-storage"];
+  limit(report, cpu, Unit::milli, settings.max_cpu_millis, "thousandths of a CPU");
+  limit(report, memory, Unit::one, settings.max_memory_bytes, "bytes");
+  limit(report, storage, Unit::one, settings.max_ephemeral_bytes, "bytes");
+}
+
 void repository_of(Report& report, const Node& url, const Settings& settings) {
   const auto value = url.text();
   if (value.present() && !repository_allowed(value.value, settings))
@@ -90,6 +100,44 @@ void models(Report& report, const Node& agent, const Node& llm, const Settings& 
     } else if (!model_allowed(name.value, settings)) {
       report(item,
              "is not among what is allowed in this namespace: " + listed(settings.allowed_models));
+    }
+  });
+}
+
+// spec.setup: image, limits, time and mirrors.
+void setup_of(Report& report, const Node& setup, const Settings& settings) {
+  const Node image = setup["image"];
+  const auto name = image.text();
+  if (name.broken()) {
+    report.wrong_type(image, "the name of an image");
+  } else if (name.present()) {
+    for (std::string& problem : image_problems(name.value, settings))
+      report(image, std::move(problem));
+  }
+  const Node resources = setup["resources"];
+  limits_of(report, resources, settings);
+  const Node timeout = setup["timeout"];
+  const auto text = timeout.text();
+  const auto seconds = parse_duration(text.absent() ? "10m" : text.value);
+  if (text.broken() || !seconds) {
+    report.wrong_type(timeout, "a duration such as 10m");
+  } else if (*seconds > settings.max_lifetime_seconds) {
+    report(timeout, "must be at most " + std::to_string(settings.max_lifetime_seconds) +
+                        " seconds in this namespace");
+  }
+  Allowed known(std::in_place);
+  for (const SetupMirror& mirror : settings.setup_mirrors.value_or(std::vector<SetupMirror>()))
+    known->push_back(mirror.name);
+  const Node mirrors = setup["mirrors"];
+  each_item(report, mirrors, [&](const Node& item) {
+    const auto mirror = item.text();
+    if (!mirror.present()) {
+      report.wrong_type(item, "the name of a mirror");
+    } else if (!allows(known, mirror.value)) {
+      report(item,
+             "is not among the mirrors that setups may reach in this namespace: " + listed(known) +
+                 "; name one of these, or have an administrator add it to spec.setup.mirrors "
+                 "of an AgentPolicy");
     }
   });
 }
@@ -170,13 +218,8 @@ std::vector<Finding> evaluate_workspace(simdjson::dom::element workspace,
   }
 
   const Node resources = agent["resources"];
-  const Node limits = resources["limits"];
-  const Node cpu = limits["cpu"];
-  const Node memory = limits["memory"];
-  const Node storage = limits["ephemeral-storage"];
-  limit(report, cpu, Unit::milli, settings.max_cpu_millis, "thousandths of a CPU");
-  limit(report, memory, Unit::one, settings.max_memory_bytes, "bytes");
-  limit(report, storage, Unit::one, settings.max_ephemeral_bytes, "bytes");
+  limits_of(report, resources, settings);
+  if (const Node setup = spec["setup"]; !setup.absent()) setup_of(report, setup, settings);
 
   const Node deadline = lifecycle["deadline"];
   const auto text = deadline.text();

@@ -19,7 +19,7 @@ using Path = std::vector<std::string>;
 
 // Parts of a workspace's spec that a template may fix: how the session is held, and never what it
 // works on.
-constexpr std::array<std::string_view, 4> kParts{"agent", "isolation", "lifecycle", "llm"};
+constexpr std::array<std::string_view, 5> kParts{"agent", "isolation", "lifecycle", "llm", "setup"};
 // mount and outputDir of it may be fixed too. They never change, so that what a template that has
 // gone fixed of them holds by itself.
 constexpr std::string_view kRepository = "repository";
@@ -217,6 +217,7 @@ std::expected<WorkspaceTemplate, std::string> WorkspaceTemplate::parse(element o
                                     part(kParts[1]),
                                     part(kParts[2]),
                                     part(kParts[3]),
+                                    part(kParts[4]),
                                     {kRepository, repository}});
           !done)
         return done.error();

@@ -54,13 +54,16 @@ WorkspaceFacts workspace_facts(const Json& object) {
       out.created_by = found->get<std::string>();
   }
   out.deleting = object.contains(Json::json_pointer("/metadata/deletionTimestamp"));
+  out.setup_claim = pointed_text(object, "/status/setup/claim");
   return out;
 }
 
 // Only what workspace_facts() reads.
 Json slim_workspace(Json object) {
+  const std::string claim = pointed_text(object, "/status/setup/claim");
   object.erase("spec");
   object.erase("status");
+  if (!claim.empty()) object["status"]["setup"]["claim"] = claim;
   if (object.contains("metadata")) object["metadata"].erase("managedFields");
   return object;
 }

@@ -54,12 +54,6 @@ bool same_but_version(const Json& a, const Json& b) {
   return true;
 }
 
-// The name of the NetworkPolicy that the operator writes for a workspace, or for a pool.
-std::string own_policy(const AgentPod& pod) {
-  if (!pod.pool.empty()) return pod.pool + std::string(kPoolSuffix);
-  return pod.workspace.empty() ? std::string() : pod.workspace + std::string(kAgentSuffix);
-}
-
 }  // namespace
 
 struct Scanner::Impl {
@@ -357,7 +351,10 @@ struct Scanner::Impl {
         out.in_doubt = true;
       } else {
         pod.network = policy::network_findings(
-            {record.pod.labels, own_policy(record.pod), record.pod.workspace_uid}, *policies);
+            {record.pod.labels,
+             own_policy(record.pod.labels, record.pod.workspace, record.pod.pool),
+             record.pod.workspace_uid},
+            *policies);
       }
       pod.record = std::move(record);
     }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -12,8 +13,10 @@
 #include <gateway/relay/relay.h>
 #include <netdb.h>
 #include <nlohmann/json.hpp>
+#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "shipper.h"
@@ -140,13 +143,99 @@ int serve(const Config& config) {
   return 0;
 }
 
-int ready(const Config& config) {
-  for (const Route& route : config.routes) {
-    if (ask(route)) continue;
-    std::cerr << "palisade-relay: route " << route.name << " does not listen yet\n";
-    return 1;
-  }
+namespace {
+
+// The first that does not listen yet; null where all do.
+const Route* silent(const Config& config) {
+  const auto found =
+      std::ranges::find_if(config.routes, [](const Route& route) { return !ask(route); });
+  return found == config.routes.end() ? nullptr : &*found;
+}
+
+// A process with this signal mask; 0 where it cannot be started.
+pid_t spawn(const std::vector<std::string>& words, const sigset_t& mask) {
+  std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
+  for (const std::string& word : words)
+    arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  posix_spawnattr_t attributes{};
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  ::posix_spawnattr_setsigmask(&attributes, &mask);
+  pid_t out = 0;
+  const int failed =
+      ::posix_spawn(&out, arguments.front(), nullptr, &attributes, arguments.data(), environ);
+  ::posix_spawnattr_destroy(&attributes);
+  if (failed == 0) return out;
+  log("error", words.front() + ": " + std::strerror(failed));
   return 0;
+}
+
+int code_of(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace
+
+int with(const Config& config, const std::string& file, const std::vector<std::string>& command) {
+  sigset_t ends;
+  sigset_t none;
+  sigemptyset(&none);
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGTERM);
+  sigaddset(&ends, SIGINT);
+  sigset_t told = ends;
+  sigaddset(&told, SIGCHLD);
+  ::sigprocmask(SIG_BLOCK, &told, nullptr);
+  const pid_t relay = spawn({"/proc/self/exe", "serve", "--config", file}, ends);
+  if (relay == 0) return 1;
+  pid_t child = 0;
+  bool ending = false;
+  int code = 1;
+  const auto listening_by = std::chrono::steady_clock::now() + 60s;
+  // Until the relay has ended: after the command, or before it, which ends both.
+  for (;;) {
+    if (child == 0 && !ending) {
+      if (silent(config) == nullptr) {
+        child = spawn(command, none);
+        ending = child == 0;
+      } else {
+        ending = std::chrono::steady_clock::now() > listening_by;
+      }
+      if (ending) ::kill(relay, SIGTERM);
+    }
+    const timespec interval{0, child == 0 && !ending ? 50'000'000L : 999'000'000L};
+    const int got = ::sigtimedwait(&told, nullptr, &interval);
+    if (got == SIGTERM || got == SIGINT) {
+      ending = true;
+      ::kill(child != 0 ? child : relay, SIGTERM);
+    }
+    int status = 0;
+    for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+      if (ended == child) {
+        code = code_of(status);
+        child = 0;
+        ending = true;
+        ::kill(relay, SIGTERM);
+      } else if (ended == relay) {
+        if (child != 0) {
+          log("error", "the relay has ended before the command");
+          ::kill(child, SIGKILL);
+          ::waitpid(child, &status, 0);
+          return 1;
+        }
+        return code;
+      }
+    }
+  }
+}
+
+int ready(const Config& config) {
+  const Route* const route = silent(config);
+  if (route == nullptr) return 0;
+  std::cerr << "palisade-relay: route " << route->name << " does not listen yet\n";
+  return 1;
 }
 
 int status(const Config& config) {

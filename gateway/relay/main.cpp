@@ -2,6 +2,8 @@
 #include <csignal>
 #include <functional>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include <gateway/relay/relay.h>
 #include <malloc.h>
@@ -24,6 +26,7 @@ constexpr const char* kMore = R"(How it is used in a pod:
   palisade-relay serve  --config /etc/palisade/relay.json   the sidecar, until SIGTERM
   palisade-relay ready  --config /etc/palisade/relay.json   its startup probe
   palisade-relay status --config /etc/palisade/relay.json   what it has passed on so far
+  palisade-relay with   --config /etc/palisade/relay.json -- PROGRAM WORDS...   serves while the program runs
 
 The agent is told OPENAI_API_BASE=http://127.0.0.1:4000/v1 and OPENAI_API_KEY=none.
 
@@ -79,6 +82,14 @@ int main(int argc, char** argv) {
   };
   add("serve", "listen and pass on, until SIGTERM; then what is in flight has 30 seconds", serve)
       ->add_flag("--wait", wait, "where relay.json is not there yet, wait until it is");
+  std::vector<std::string> words;
+  CLI::App* const with_command =
+      app.add_subcommand("with", "serve while one command runs, and end with it");
+  with_command->add_option("--config", file, "relay.json")->capture_default_str();
+  with_command->add_option("command", words, "the command's path and its words, after --")
+      ->required();
+  with_command->callback(
+      [&] { command = [&](const Config& config) { return with(config, file, words); }; });
   add("ready", "exit 0 once all routes listen", ready);
   add("status", "print one JSON line: requests, failures, bytes and idle time", status);
   try {

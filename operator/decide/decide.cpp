@@ -19,7 +19,7 @@ Plan Decision::make() {
   status_.set("branch", w_.branch);
   for (const char* field : {"podName", "startedAt", "expiresAt", "commits", "head", "finishedAt",
                             "audit", "feedback", "llm", kArchive, "mergeRequest", kMadeWith,
-                            kPodUid, kLastLoss, kRestarts, kWarmPod, "result"})
+                            kPodUid, kLastLoss, kRestarts, kWarmPod, kSetup, "result"})
     status_.keep(field);
   end_strays();
   // What has ended stays so, whoever has its names by now.
@@ -42,6 +42,8 @@ std::vector<Child> Decision::children() const {
   using namespace kube::resources;
   return {{&kPods, w_.agent_object(), &seen_.pod},
           {&kNetworkPolicies, w_.network_policy(), &seen_.network_policy},
+          {&kPods, w_.setup_object(), &seen_.setup_pod},
+          {&kNetworkPolicies, w_.setup_object(), &seen_.setup_network},
           {&kSecrets, w_.git_secret(), &seen_.secret},
           {&kSecrets, w_.llm_secret(), &seen_.llm_secret},
           {&kSecrets, w_.gateway_secret(), &seen_.gateway_secret, gateway_ns()},
@@ -95,6 +97,9 @@ Workspace Decision::completed(Workspace workspace, const Observed& observed,
   using std::chrono::seconds;
   if (!observed.username.empty()) workspace.username = observed.username;
   const Json& last = child(observed.workspace, "status");
+  const Json& setup = child(last, kSetup);
+  if (workspace.setup && text_at(setup, "phase") == "Ready")
+    workspace.setup_claim = text_at(setup, "claim");
   if (observed.pod) {
     const Json& given = child(child(last, kMadeWith), kDeadlineSeconds);
     if (given.is_number_integer() && given > 0)

@@ -31,6 +31,7 @@ inline constexpr const char* kDeadlineSeconds = "deadlineSeconds";
 // status
 inline constexpr const char* kStartedAt = "startedAt";
 inline constexpr const char* kWarmPod = "warmPod";
+inline constexpr const char* kSetup = "setup";
 
 // status
 inline constexpr const char* kArchive = "archive";
@@ -147,6 +148,33 @@ class Decision {
   // The kubelet is told to look at the ConfigMap at once, and again where it did not.
   void deliver(const Json& pod, const Session& session);
 
+  // setup.cpp
+  // Whether AgentPolicies allow it, with the mirrors that it is to reach; else it is refused.
+  [[nodiscard]] bool may_set_up(const Access& access, const policy::Settings& bounds,
+                                const Defaults& set);
+  // Whether the agent's pod may be made: there is no setup, or its result stands and its pod has
+  // gone. Else it goes on with it, and waits.
+  [[nodiscard]] bool set_up(const Access& access, const Defaults& set);
+  // The result of the key, from whoever makes it.
+  void make_setup(const std::string& key, const Json& pod, const Json& network);
+  // Sees to the pod as wanted, step by step. True: it has ended as it should.
+  [[nodiscard]] bool setup_ran(const Json& wanted, const Json& network);
+  // The claim that is complete becomes what the agent's pod mounts.
+  void adopt_setup(bool cached);
+  void setup_failed(const std::string& why);
+  void setup_waiting(const char* reason, const std::string& message);
+  void tell_setup_waits();
+  [[nodiscard]] bool writes_setup_claim() const;
+  [[nodiscard]] Json setup_record() const { return child(last_, kSetup); }
+  // Its pod goes, and then its network; true where the pod has gone.
+  [[nodiscard]] bool setup_gone();
+  // The same where the session ends, with what it has not completed.
+  [[nodiscard]] bool end_setup();
+  // What was begun is begun anew.
+  void suspend_setup();
+  // An agent's pod is made, or there, that mounts the result.
+  void use_setup();
+
   // volume.cpp
   // spec.storage: the claim as it should be. False: no pod can be made with it now.
   [[nodiscard]] bool keep_volume();
@@ -188,6 +216,8 @@ class Decision {
   StatusBuilder status_;
   Plan plan_;
   bool loosening_ = false;
+  std::vector<policy::SetupMirror> mirrors_;  // that the setup is to reach
+  std::optional<Problem> setup_waits_;
 };
 
 }  // namespace palisade::op

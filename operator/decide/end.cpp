@@ -13,7 +13,8 @@ void Decision::tear_down() {
   end_strays();
   const bool has_pod = seen_.pod && owned_by(*seen_.pod, w_);
   if (has_pod) remove(kube::resources::kPods, w_.agent_object(), seen_.pod);
-  if (has_pod || !seen_.strays.empty()) {
+  const bool set_up = end_setup();
+  if (has_pod || !set_up || !seen_.strays.empty()) {
     plan_.requeue_after = kLookAgain;
     return;
   }
@@ -42,7 +43,8 @@ void Decision::rest() {
     });
   status_.set("conditions", std::move(conditions));
   status_.keep("observedGeneration");
-  if (end_tokens(plan_, seen_, w_, config_, false, now_)) remove_secrets();
+  const bool set_up = end_setup();
+  if (end_tokens(plan_, seen_, w_, config_, false, now_) && set_up) remove_secrets();
   // Whoever told of the end may not have come to ending the pod; or its creation was sent before.
   if (seen_.pod && read_session(*seen_.pod, w_).state != Session::State::kEnded)
     remove(kube::resources::kPods, w_.agent_object(), seen_.pod);
@@ -58,7 +60,9 @@ void Decision::rest() {
 
 void Decision::suspend() {
   remove(kube::resources::kPods, w_.agent_object(), seen_.pod);
-  if (!seen_.pod && end_tokens(plan_, seen_, w_, config_, false, now_)) remove_secrets();
+  const bool set_up = end_setup();
+  if (!seen_.pod && set_up && end_tokens(plan_, seen_, w_, config_, false, now_)) remove_secrets();
+  suspend_setup();
   status_.phase("Suspended");
   status_.condition("Accepted", "True", "Accepted", "the workspace is accepted");
   status_.condition(

@@ -102,6 +102,7 @@ void Decision::run() {
     refuse("ExceedsPermissions", excess, kRefusedAgain);
     return;
   }
+  if (w_.setup && !seen_.pod && w_.setup_claim.empty() && !may_set_up(*access, bounds, set)) return;
   if (!seen_.pod && !may_run()) return;
   const bool through_gateway = git_through_gateway(*access, config_.defaults);
   if (w_.mints()) hold_token(plan_, seen_, w_, config_, through_gateway, now_);
@@ -121,6 +122,11 @@ void Decision::run() {
   if (!keep_volume()) return;
   if (!seen_.pod) {
     if (!may_recreate()) return;
+    if (w_.setup) repair(plan_, kConfigMaps, seen_.config_map, config_map, "data");
+    if (!set_up(*access, set)) {
+      tell_setup_waits();
+      return;
+    }
     if (w_.warm_pod) {
       take(pod, network);
       return;
@@ -129,11 +135,12 @@ void Decision::run() {
       choose();
       return;
     }
-    repair(plan_, kConfigMaps, seen_.config_map, config_map, "data");
+    if (!w_.setup) repair(plan_, kConfigMaps, seen_.config_map, config_map, "data");
     repair(plan_, kNetworkPolicies, seen_.network_policy, network, "spec");
     start(pod);
     return;
   }
+  use_setup();
   keep_network(network);
   const Session session = read_session(*seen_.pod, w_);
   // What guard lets through does not widen under a pod whose guard has yet to read it: what is for
@@ -192,6 +199,7 @@ bool Decision::authorities(Gateway& gateway, bool live) const {
 }
 
 void Decision::start(const Json& pod) {
+  use_setup();
   plan_.actions.push_back(
       {ActionKind::kCreatePod, &kube::resources::kPods, w_.agent_object(), {}, pod});
   status_.set("podName", w_.agent_object());

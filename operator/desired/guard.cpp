@@ -228,6 +228,12 @@ Json guard_policy(const Workspace& w, const std::vector<Unreachable>& unreachabl
     if (!connect.full()) break;
   }
 
+  Json exec{{"profile", w.exec.allow.empty() ? "aider" : "build"},
+            {"allow", allowed},
+            {"commands", commands}};
+  // Programs that the setup installed are looked for there, after the image's own.
+  if (w.setup) exec["folders"] = Json::array({std::string(kSetupMount) + "/bin"});
+
   Json targets = Json::array();
   for (const Unreachable& one : unreachable) {
     if (targets.size() == kMaxTargets) break;
@@ -255,10 +261,7 @@ Json guard_policy(const Workspace& w, const std::vector<Unreachable>& unreachabl
   Json out{{"version", "palisade.dev/guard/v1"},
            {"workspace", w.ns + "/" + w.name},
            {"mode", w.exec.audit ? "Audit" : "Enforce"},
-           {"exec",
-            {{"profile", w.exec.allow.empty() ? "aider" : "build"},
-             {"allow", allowed},
-             {"commands", commands}}},
+           {"exec", exec},
            // A test suite may start servers, on loopback, and talk to them.
            {"network", {{"connect", connect.peers()}, {"ownListeners", tests}}},
            {"preflight", {{"unreachable", targets}}},

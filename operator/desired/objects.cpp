@@ -184,6 +184,18 @@ Json desired_config_map(const Workspace& workspace, const Defaults& defaults, co
       {"guard.json", guard_policy(workspace, unreachable, is_archived(access, defaults)).dump(2)},
       {"relay.json", relay_config(workspace, defaults, access).dump(2)},
       {"gitconfig", guard_gitconfig()}};
+  if (workspace.setup) {
+    courier["ref"] = setup_ref(workspace);
+    courier["access"] = "ReadOnly";
+    courier.erase("mount");
+    object["data"][kSetupCourierKey] = courier.dump(2);
+    Json relay = relay_config(workspace, defaults, access);
+    std::erase_if(relay["routes"].get_ref<Json::array_t&>(),
+                  [](const Json& route) { return route["name"] != "git"; });
+    relay.erase("archive");
+    relay.erase("terminationLog");  // the courier's
+    if (!relay["routes"].empty()) object["data"][kSetupRelayKey] = relay.dump(2);
+  }
   if (workspace.warm_pod) object["data"][kCommandKey] = agent_command(workspace).dump();
   if (authorities) object["data"]["git-ca.pem"] = defaults.git_ca;
   if (uses_gateway(access, defaults)) object["data"][kGatewayCaKey] = defaults.gateway->authorities;

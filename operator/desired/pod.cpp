@@ -8,43 +8,19 @@
 #include <fmt/format.h>
 
 #include "desired/common.h"
+#include "desired/pod_parts.h"
 
 namespace palisade::op {
 
 namespace {
 
-constexpr int kAgentUser = 1001;
-constexpr int kCourierUser = 1002;
-constexpr int kRecorderUser = 1003;
-constexpr int kRelayUser = 1004;
-constexpr int kIdentitySeconds = 600;  // the shortest that the API server issues
-constexpr const char* kRelay = "/usr/local/bin/palisade-relay";
 constexpr const char* kRelayConfig = "/etc/palisade/relay.json";
 constexpr const char* kGuard = "/palisade/bin/palisade-guard";
 constexpr const char* kGuardInImage = "/usr/local/bin/palisade-guard";
 constexpr const char* kGuardPolicy = "/palisade/policy/guard.json";
 constexpr const char* kCommandFile = "/palisade/policy/command.json";
-
-Json security_context(int user) {
-  return {{"runAsNonRoot", true},
-          {"runAsUser", user},
-          {"runAsGroup", kAgentUser},
-          {"privileged", false},
-          {"allowPrivilegeEscalation", false},
-          {"readOnlyRootFilesystem", true},
-          {"capabilities", {{"drop", {"ALL"}}}},
-          {"seccompProfile", {{"type", "RuntimeDefault"}}}};
-}
-
-Json mount(const char* volume, const char* path, bool read_only = false) {
-  Json out{{"name", volume}, {"mountPath", path}};
-  if (read_only) out["readOnly"] = true;
-  return out;
-}
-
-Json variable(const char* name, const std::string& value) {
-  return {{"name", name}, {"value", value}};
-}
+constexpr int kRecorderUser = 1003;
+constexpr int kRelayUser = 1004;
 
 // The fetched repository, from the courier to the checkout and, with another mount than ReadWrite,
 // to the agent.
@@ -280,6 +256,8 @@ Json aider_container(const Workspace& w, const Defaults& defaults, bool warm) {
   }
   for (const Json& entry : guard_git_environment())
     container["env"].push_back(entry);
+  if (!w.setup_claim.empty())
+    container["volumeMounts"].push_back(mount("setup", kSetupMount, true));
   if (!w.task && !warm) {
     container["stdin"] = true;
     container["tty"] = true;
@@ -300,12 +278,6 @@ Json init_containers(const Workspace& w, const Defaults& defaults, const Access&
     let_wait(*waits);
   return {guard_container(defaults, true), recorder_container(w, defaults, true), relay, courier,
           checkout};
-}
-
-Json empty_dir(const char* name, const char* size, bool memory = false) {
-  Json directory{{"sizeLimit", size}};
-  if (memory) directory["medium"] = "Memory";
-  return {{"name", name}, {"emptyDir", directory}};
 }
 
 // All of a session's pod but its metadata. `object`: the name of its ServiceAccount and ConfigMap;
@@ -332,27 +304,17 @@ Json pod_spec(const Workspace& w, const Defaults& defaults, const Access& access
     volumes.push_back(empty_dir("project", "4Gi"));
     volumes.push_back(empty_dir("output", "1Gi"));
   }
+  if (!w.setup_claim.empty())
+    volumes.push_back(
+        {{"name", "setup"},
+         {"persistentVolumeClaim", {{"claimName", w.setup_claim}, {"readOnly", true}}}});
   const bool llm_own = llm_through_gateway(access, defaults);
   const bool git_own = git_through_gateway(access, defaults);
-  if (w.has_credentials() && !git_own)
-    // No more than the current token: beside it a Secret may hold some that wait to be revoked.
-    volumes.push_back({{"name", "git-token"},
-                       {"secret",
-                        {{"secretName", w.git_secret()},
-                         {"defaultMode", 0440},
-                         {"items", {{{"key", "token"}, {"path", "token"}}}}}}});
+  if (w.has_credentials() && !git_own) volumes.push_back(git_token_volume(w));
   if (w.llm_key && !llm_own)
     volumes.push_back(
         {{"name", "llm-key"}, {"secret", {{"secretName", w.llm_secret()}, {"defaultMode", 0440}}}});
-  if (llm_own || git_own)
-    volumes.push_back({{"name", "identity"},
-                       {"projected",
-                        {{"defaultMode", 0440},
-                         {"sources",
-                          {{{"serviceAccountToken",
-                             {{"audience", defaults.gateway->audience},
-                              {"expirationSeconds", kIdentitySeconds},
-                              {"path", "token"}}}}}}}}});
+  if (llm_own || git_own) volumes.push_back(identity_volume(defaults));
 
   // The relay knows the gateway's address from its configuration. The other addresses are told
   // here, where nobody can change them: a live pod's access is checked against them.
@@ -371,13 +333,7 @@ Json pod_spec(const Workspace& w, const Defaults& defaults, const Access& access
             {"dnsPolicy", "None"},
             {"dnsConfig", {{"nameservers", {"127.0.0.1"}}}},
             {"schedulingGates", {{{"name", kSchedulingGate}}}},
-            {"securityContext",
-             {{"runAsNonRoot", true},
-              {"runAsUser", kAgentUser},
-              {"runAsGroup", kAgentUser},
-              {"fsGroup", kAgentUser},
-              {"fsGroupChangePolicy", "OnRootMismatch"},
-              {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
+            {"securityContext", pod_security_context()},
             {"initContainers", init_containers(w, defaults, access, warm)},
             {"containers", Json::array({aider_container(w, defaults, warm)})},
             {"volumes", volumes}};
@@ -400,6 +356,7 @@ std::string no_warm_pod(const Workspace& w, const Defaults& defaults, const std:
   if (!wants_gateway_for_git(w, defaults)) return "its git goes to the host itself";
   if (w.llm_key) return "spec.llm.keySecretRef would have to be mounted";
   if (w.storage) return "spec.storage would have to be mounted";
+  if (w.setup) return "what spec.setup makes would have to be mounted";
   return {};
 }
 

@@ -7,7 +7,10 @@
 // | spec.volumes[*].projected.sources[*].SOURCE | secret, configMap, downwardAPI,    |
 // |                                             | clusterTrustBundle                 |
 // | spec.volumes[*].persistentVolumeClaim       | in a workspace's pod (its label):  |
-// |   .claimName                                | NAME-workspace                     |
+// |   .claimName                                | NAME-workspace; palisade-setup-*   |
+// |                                             | with readOnly: true                |
+// |   in the pod of a workspace's setup (label) | palisade-setup-*                   |
+// |   in any other pod                          | anything but palisade-setup-*      |
 // | spec.volumes[*].ephemeral                   |                                    |
 // |   .volumeClaimTemplate.spec.volumeName,     |                                    |
 // |   .volumeClaimTemplate.spec.dataSourceRef   |                                    |
@@ -21,6 +24,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <policy/setup_claims.h>
 
 #include "cel.h"
 #include "controls.h"
@@ -47,6 +52,7 @@ constexpr std::array kProjected{
 };
 
 constexpr std::string_view kWorkspaceLabel = "palisade.dev/workspace";
+constexpr std::string_view kSetupLabel = "palisade.dev/setup";
 constexpr std::string_view kClaimSuffix = "-workspace";
 
 bool allowed(const Settings& settings, std::string_view source) {
@@ -67,15 +73,28 @@ void check_projected(Report& report, const Node& projected) {
   });
 }
 
-// The operator makes one claim for a workspace; any other holds what somebody else put there.
-void check_claim(Report& report, const Node& claim, const Node& workspace) {
+// The operator makes one claim for a workspace; any other holds what somebody else put there. What
+// a setup has made is written in its pod alone, and read in those of its workspaces.
+void check_claim(Report& report, const Node& claim, const Node& workspace, const Node& setup) {
   const auto of = workspace.text();
-  if (of.absent()) return;
   const Node name = claim["claimName"];
   const auto value = name.text();
   if (of.broken() || value.broken()) {
     report.wrong_type(of.broken() ? workspace : name, "a text");
-  } else if (value.absent() || value.value != std::string(of.value) + std::string(kClaimSuffix)) {
+    return;
+  }
+  const bool made_by_setup = value.present() && is_setup_claim(value.value);
+  if (!setup.absent()) {
+    if (!made_by_setup) report(name, "is a claim that is not this setup's own");
+  } else if (made_by_setup) {
+    const Node read_only = claim["readOnly"];
+    if (of.absent()) {
+      report(name, "is what a workspace's setup has made, which only the operator mounts");
+    } else if (!read_only.boolean().is(true)) {
+      report(name, "is what a setup has made, which a workspace's pod mounts with readOnly: true");
+    }
+  } else if (of.present() &&
+             (value.absent() || value.value != std::string(of.value) + std::string(kClaimSuffix))) {
     report(name, "is a claim that is not this workspace's own");
   }
 }
@@ -101,6 +120,7 @@ void check(const PodView& pod, const Settings& settings, std::vector<Finding>& o
   Report report{kId, out};
   const Node labels = pod.metadata()["labels"];
   const Node workspace = labels[kWorkspaceLabel];
+  const Node setup = labels[kSetupLabel];
   each_item(report, pod.volumes(), [&](const Node& volume) {
     each_member(report, volume, [&](const Node& source) {
       if (source.absent() || source.key() == "name") return;
@@ -113,7 +133,7 @@ void check(const PodView& pod, const Settings& settings, std::vector<Finding>& o
       } else if (source.key() == "ephemeral") {
         check_ephemeral(report, source);
       } else if (source.key() == "persistentVolumeClaim") {
-        check_claim(report, source, workspace);
+        check_claim(report, source, workspace, setup);
       }
     });
   });
@@ -124,7 +144,10 @@ std::string twin(const Settings& settings) {
   for (const std::string_view source : kRestrictedVolumeSources) {
     if (allowed(settings, source)) sources.push_back(source);
   }
-  const std::string label = "variables.pod.?metadata.?labels[?" + cel::text(kWorkspaceLabel) + "]";
+  const std::string labels = "variables.pod.?metadata.?labels[?";
+  const std::string label = labels + cel::text(kWorkspaceLabel) + "]";
+  const std::string setup = labels + cel::text(kSetupLabel) + "]";
+  const std::string name = "v.v.persistentVolumeClaim.?claimName.orValue('')";
   const std::string claim = "v.v.?ephemeral.?volumeClaimTemplate.?spec";
   return cel::volumes("v.v.exists(s, !(s in " + cel::list(sources) + "))", "") + " + " +
          cel::volumes(
@@ -133,9 +156,11 @@ std::string twin(const Settings& settings) {
                  cel::list(kProjected) + ")))",
              ".projected") +
          " + " +
-         cel::volumes("has(v.v.persistentVolumeClaim) && " + label +
-                          ".hasValue() && v.v.persistentVolumeClaim.?claimName.orValue('') != " +
-                          label + ".orValue('') + " + cel::text(kClaimSuffix),
+         cel::volumes("has(v.v.persistentVolumeClaim) && (" + name + ".matches(" +
+                          cel::text(kSetupClaims) + ") ? !(" + setup + ".hasValue() || " + label +
+                          ".hasValue() && v.v.persistentVolumeClaim.?readOnly.orValue(false)) : " +
+                          setup + ".hasValue() || " + label + ".hasValue() && " + name +
+                          " != " + label + ".orValue('') + " + cel::text(kClaimSuffix) + ")",
                       ".persistentVolumeClaim.claimName") +
          " + " +
          cel::volumes(claim + ".?volumeName.orValue('') != '' || " + claim +
@@ -154,7 +179,8 @@ const Control control{
     .remedy =
         "use emptyDir, configMap, secret, projected, downwardAPI, ephemeral or "
         "persistentVolumeClaim (in a workspace's pod its own NAME-workspace alone, which "
-        "spec.storage asks for), and leave volumeName and dataSourceRef.namespace out of claim "
+        "spec.storage asks for, and what its spec.setup has made, read-only), and leave volumeName "
+        "and dataSourceRef.namespace out of claim "
         "templates",
     .references = kReferences,
     .check = check,

@@ -124,6 +124,29 @@ TEST_F(RelayProgram, RefusesWhatItCannotDoAndNamesIt) {
   EXPECT_THAT(ran.output, ::testing::HasSubstr("route llm: listen on 127.0.0.1:"));
 }
 
+TEST_F(RelayProgram, ServesWhileOneCommandRunsAndEndsWithIt) {
+  configure(config(1));
+  const std::string with = with_config("with") + " -- ";
+  const std::string listens = std::string(PALISADE_RELAY) + " " + with_config("ready");
+  // The command finds it listening, its words are its own, and so is its exit code.
+  const Ran found = run(with + "/bin/sh -c '" + listens + " && echo --it listens; exit 7'");
+  EXPECT_EQ(found.code, 7) << found.output;
+  EXPECT_THAT(found.output, ::testing::HasSubstr("--it listens\n"));
+  EXPECT_EQ(run(with_config("ready")).code, 1) << "it listens on";
+  EXPECT_EQ(run(with + "/bin/true").code, 0);
+  EXPECT_EQ(run(with + "/bin/sh -c 'kill -9 $$'").code, 128 + 9);
+  EXPECT_EQ(run(with + "/nonexistent").code, 1);
+  EXPECT_EQ(run(with_config("with")).code, 2);
+  // One that cannot listen starts nothing.
+  ScriptedServer taken([](Wire&) {});
+  json occupied = config(1);
+  occupied["routes"][0]["listen"] = "127.0.0.1:" + std::to_string(taken.port());
+  configure(occupied);
+  const Ran none = run(with + "/bin/echo started");
+  EXPECT_EQ(none.code, 1);
+  EXPECT_THAT(none.output, ::testing::Not(::testing::HasSubstr("started")));
+}
+
 TEST_F(RelayProgram, FinishesAStreamAfterSigtermAndReports) {
   std::promise<void> go;
   const auto gone = go.get_future().share();

@@ -11,7 +11,7 @@ using namespace std::chrono_literals;
 
 constexpr std::string_view kWhole = R"({
   "version": "palisade.dev/guard/v1", "mode": "Audit",
-  "exec": {"profile": "none", "allow": ["/usr/bin/make"], "commands": ["sh", "make"], "libraries": ["/usr/lib"], "jit": true},
+  "exec": {"profile": "none", "allow": ["/usr/bin/make"], "commands": ["sh", "make"], "folders": ["/opt/setup/bin"], "libraries": ["/usr/lib"], "jit": true},
   "files": {"read": ["/usr", "/workspace"], "write": ["/workspace"]},
   "network": {"connect": [{"cidr": "127.0.0.1/32", "port": 4000, "endPort": 4010}, {"cidr": "fd00::/8"}],
               "ownListeners": true},
@@ -28,6 +28,7 @@ TEST(Policy, ReadsEveryField) {
   EXPECT_EQ(policy->exec.profile, "none");
   EXPECT_EQ(policy->exec.allow, std::vector<std::string>{"/usr/bin/make"});
   EXPECT_EQ(policy->exec.commands, (std::vector<std::string>{"sh", "make"}));
+  EXPECT_EQ(policy->exec.folders, std::vector<std::string>{"/opt/setup/bin"});
   EXPECT_EQ(policy->exec.libraries, std::vector<std::string>{"/usr/lib"});
   EXPECT_TRUE(policy->exec.jit);
   EXPECT_EQ(policy->files.read, (std::vector<std::string>{"/usr", "/workspace"}));
@@ -103,6 +104,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{R"("exec": {"allow": ["/usr/\u0000x"]})", "exec.allow[0]: has a control"},
         Wrong{R"("exec": {"profile": "builder"})", "exec.profile: \"builder\" must be"},
         Wrong{R"("exec": {"profile": "build"})", "exec.profile: \"build\" needs exec.allow"},
+        Wrong{R"("exec": {"folders": ["bin"]})", "exec.folders[0]: "},
         Wrong{R"("exec": {"commands": "sh"})", "exec.commands: must be a list"},
         Wrong{R"("exec": {"commands": ["sh", "/bin/sh"]})", "exec.commands[1]: "},
         Wrong{R"("exec": {"commands": ["../sh"]})", "exec.commands[0]: "},

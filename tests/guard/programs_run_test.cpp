@@ -1,7 +1,13 @@
 // What agents do all day works as it does without guard: threads, multiprocessing, git, tests.
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "guard/guarded.h"
+#include "guard/programs.h"
 
 namespace palisade::guard::testing {
 namespace {
@@ -181,6 +187,47 @@ attempt(lambda: os.rename('inside', 'inside2'))
             "EACCES\nEACCES\nEACCES\nEACCES\nEACCES\nEXDEV\nEACCES\nEACCES\nEACCES\nEACCES\ndone\n"
             "EACCES\nEACCES\ndone\ndone\n")
       << ran.all();
+}
+
+// What somebody else has installed, such as a workspace's setup.
+TEST(Programs, FoldersBringTheirProgramsButNoneThatTheAgentCanChange) {
+  const Folder folder;
+  std::string place = "/tmp/palisade-installed-XXXXXX";
+  ASSERT_NE(mkdtemp(place.data()), nullptr);
+  namespace fs = std::filesystem;
+  fs::permissions(place, fs::perms(0755));
+  fs::copy_file("/bin/true", place + "/tool");
+  fs::copy_file("/bin/true", place + "/planted");
+  fs::copy_file("/bin/true", place + "/data");
+  fs::permissions(place + "/data", fs::perms(0644));
+  std::ofstream(place + "/script") << "#!/usr/bin/python3\nprint('it runs')\n";
+  fs::permissions(place + "/script", fs::perms(0755));
+  fs::create_symlink("/usr/bin/python3", place + "/python");
+  fs::create_symlink("/nowhere", place + "/broken");
+  ASSERT_EQ(chown((place + "/planted").c_str(), kNobody, kNobody), 0);
+  const std::string code = R"(
+import subprocess
+for name in ('tool', 'script', 'python', 'planted', 'data'):
+    try:
+        print(name, subprocess.run([')" +
+                           place + R"(/' + name, '-c', ''], stdout=subprocess.DEVNULL).returncode)
+    except OSError as error:
+        print(name, type(error).__name__)
+)";
+  Policy policy = policy_for(folder);
+  const auto without = run_file(folder, policy, code);
+  EXPECT_EQ(without.output,
+            "tool PermissionError\nscript PermissionError\npython 0\nplanted PermissionError\n"
+            "data PermissionError\n")
+      << without.all();
+  policy.exec.folders = {place, "/nonexistent"};
+  const auto with = run_file(folder, policy, code);
+  EXPECT_EQ(with.output,
+            "tool 0\nscript 0\npython 0\nplanted PermissionError\ndata PermissionError\n")
+      << with.all();
+  EXPECT_EQ(search_path(policy, "/bin"), "/bin:" + place + ":/nonexistent");
+  EXPECT_EQ(search_path(Policy(), "/bin"), "/bin");
+  fs::remove_all(place);
 }
 
 TEST(Programs, AuditLetsThroughAndRecords) {

@@ -138,6 +138,21 @@ TEST_F(MetricsTest, PoolsAreCountedByWhatWaitsThere) {
   EXPECT_TRUE(has(R"(palisade_operator_warm_pods{state="waiting"} 0)"));
 }
 
+TEST_F(MetricsTest, SetupsAreCountedByResult) {
+  const auto with = [](const char* phase, int attempts, bool cached) {
+    return workspace("Pending",
+                     {{"setup", {{"phase", phase}, {"attempts", attempts}, {"cached", cached}}}});
+  };
+  metrics_.changed(with("Running", 0, false), with("Failed", 1, false), kMade);
+  metrics_.changed(with("Failed", 1, false), with("Running", 1, false), kMade);
+  metrics_.changed(with("Running", 1, false), with("Ready", 1, false), kMade);
+  metrics_.changed(with("Ready", 1, false), with("Ready", 1, false), kMade);
+  metrics_.changed(workspace("Pending"), with("Ready", 0, true), kMade);
+  EXPECT_TRUE(has(R"(palisade_operator_setups_total{result="failed"} 1)"));
+  EXPECT_TRUE(has(R"(palisade_operator_setups_total{result="installed"} 1)"));
+  EXPECT_TRUE(has(R"(palisade_operator_setups_total{result="cached"} 1)"));
+}
+
 TEST_F(MetricsTest, ClaimsAreCountedByResultAndTimedWhereOneWasTaken) {
   metrics_.claimed(WarmPods::kOffered, 20ms);
   metrics_.claimed(WarmPods::kOffered, std::nullopt);

@@ -418,6 +418,15 @@ TEST_F(CrdTest, AgentPolicyFields) {
        ""},
       {{{"llmBudget", {{"perWorkspace", {{"tokens", 0}}}}}}, "perWorkspace.tokens"},
       {{{"llmBudget", {{"perNamespace", {{"costPerDay", "0"}}}}}}, "must be an amount above 0"},
+      {Json::parse(
+           R"({"setup": {"mirrors": [{"name": "pypi.example.com", "addresses": ["192.0.2.1", "2001:db8::1"]}]}})"),
+       ""},
+      {Json::parse(R"({"setup": {"mirrors": []}})"), ""},
+      {Json::parse(R"({"setup": {"mirrors": [{"name": "pypi.example.com"}]}})"), "addresses"},
+      {Json::parse(R"({"setup": {"mirrors": [{"name": "a", "addresses": ["192.0.2.0/24"]}]}})"),
+       "must be an IP address"},
+      {Json::parse(R"({"setup": {"mirrors": [{"name": "A", "addresses": ["192.0.2.1"]}]}})"),
+       "spec.setup.mirrors[0].name"},
   };
   int number = 0;
   for (const auto& [spec, refusal] : rows) {
@@ -549,6 +558,63 @@ TEST_F(CrdTest, Mounts) {
            tried(mounted({{"repository", {{"mount", "ReadOnly"}, {"outputDir", directory}}}})),
            refusal);
   }
+}
+
+TEST_F(CrdTest, Setups) {
+  const auto with = [](const Json& change) {
+    Json object = fresh();
+    object["spec"]["setup"] = {{"command", {"make", "deps"}}};
+    object["spec"]["setup"].merge_patch(change);
+    return object;
+  };
+  const std::pair<const char*, const char*> rows[] = {
+      {"{}", ""},
+      {R"({"inputs": ["requirements.txt", "web/package-lock.json", ".tool-versions"]})", ""},
+      {R"({"ref": "main"})", ""},
+      {R"({"ref": "0123456789abcdef0123456789abcdef01234567"})", ""},
+      {R"({"mirrors": []})", ""},
+      {R"({"size": "1Gi", "storageClassName": "", "accessMode": "ReadWriteMany"})", ""},
+      {R"({"timeout": "2h"})", ""},
+      {R"({"resources": {"limits": {"cpu": 4}}})", ""},
+      {R"({"command": null})", "spec.setup.command"},
+      {R"({"command": []})", "spec.setup.command"},
+      {R"({"command": [""]})", "spec.setup.command[0]"},
+      {R"({"inputs": ["../x"]})", "below the repository's root"},
+      {R"({"inputs": ["a/../x"]})", "below the repository's root"},
+      {R"({"inputs": [".git/config"]})", "below the repository's root"},
+      {R"({"inputs": ["/etc/passwd"]})", "spec.setup.inputs[0]"},
+      {R"({"inputs": ["-x"]})", "spec.setup.inputs[0]"},
+      {R"({"inputs": ["a//x"]})", "spec.setup.inputs[0]"},
+      {R"({"ref": "-x"})", "spec.setup.ref"},
+      {R"({"size": "0"})", "must be a quantity above 0"},
+      {R"({"timeout": "10s"})", "must be a duration from 30s to 2h"},
+      {R"({"timeout": "3h"})", "must be a duration from 30s to 2h"},
+      {R"({"timeout": ""})", "must be a duration from 30s to 2h"},
+      {R"({"accessMode": "ReadOnlyMany"})", "spec.setup.accessMode"},
+  };
+  for (const auto& [change, refusal] : rows)
+    expect(change, tried(with(Json::parse(change))), refusal);
+  // Once made it stays.
+  Json object = with(Json::object());
+  object["metadata"]["name"] = "set-up";
+  const auto made = client_->create(workspaces(), "default", object);
+  ASSERT_TRUE(made) << made.error().text();
+  for (const char* patch :
+       {R"({"spec": {"setup": {"command": ["evil"]}}})", R"({"spec": {"setup": null}})",
+        R"({"spec": {"setup": {"ref": "dev"}}})"}) {
+    expect(patch,
+           client_->patch(workspaces(), "default", "set-up", PatchType::kMerge, Json::parse(patch)),
+           "setup is immutable");
+  }
+  // All that the operator writes of it is kept.
+  const Json status =
+      Json::parse(R"({"setup": {"phase": "Ready", "claim": "palisade-setup-x", "commit": "c",
+      "inputs": "d", "cached": true, "attempts": 1, "lastFailure": "f", "retryAt": "2026-01-01T00:00:00Z",
+      "podUID": "u", "usedAt": "2026-01-01T00:00:00Z"}})");
+  const auto written = client_->patch(workspaces(), "default", "set-up", PatchType::kMerge,
+                                      {{"status", status}}, "status");
+  ASSERT_TRUE(written) << written.error().text();
+  EXPECT_EQ((*written)["status"]["setup"], status["setup"]);
 }
 
 TEST_F(CrdTest, DefaultsAreFilledIn) {

@@ -28,9 +28,11 @@ kube::ObjectPtr* Model::place(const Action& action) {
     throw std::logic_error("the operator touches " + action.ns + "/" + action.name);
   if (elsewhere) return &seen.gateway_secret;
   if (resource == kSecrets && action.name.ends_with("-llm")) return &seen.llm_secret;
-  if (resource == kPods) return &seen.pod;
-  if (resource == volume_claims()) return &seen.volume;
-  if (resource == kNetworkPolicies) return &seen.network_policy;
+  const bool sets_up = action.name.ends_with("-setup");
+  if (resource == kPods) return sets_up ? &seen.setup_pod : &seen.pod;
+  if (resource == volume_claims())
+    return is_setup_claim_name(action.name) ? &seen.setup_claim : &seen.volume;
+  if (resource == kNetworkPolicies) return sets_up ? &seen.setup_network : &seen.network_policy;
   if (resource == kSecrets) return &seen.secret;
   if (resource == kConfigMaps) return &seen.config_map;
   if (resource == kServiceAccounts) return &seen.service_account;
@@ -97,15 +99,19 @@ void Model::carry_out(const Action& action) {
       return;
     }
     case ActionKind::kCreatePod: {
-      if (seen.pod) return;  // AlreadyExists
+      kube::ObjectPtr* held = place(action);
+      if (*held) return;  // AlreadyExists
       Json pod = action.object;
       pod["metadata"]["uid"] = "made-" + std::to_string(++uids_);
-      put(&Observed::pod, std::move(pod));
+      *held = std::make_shared<const Json>(std::move(pod));
       return;
     }
     case ActionKind::kLiftGate: {
-      if (!seen.pod || (*seen.pod)["metadata"]["uid"] != action.uid) return;
-      edit(&Observed::pod, {{"spec", {{"schedulingGates", nullptr}}}});
+      kube::ObjectPtr* held = place(action);
+      if (!*held || (**held)["metadata"]["uid"] != action.uid) return;
+      Json pod = **held;
+      pod["spec"].erase("schedulingGates");
+      *held = std::make_shared<const Json>(std::move(pod));
       return;
     }
     case ActionKind::kDelete: {
@@ -121,7 +127,9 @@ void Model::carry_out(const Action& action) {
                            !(**held)["spec"].contains("schedulingGates") && phase != "Succeeded" &&
                            phase != "Failed";
       if (lingers) {
-        edit(&Observed::pod, {{"metadata", {{"deletionTimestamp", format_time(now)}}}});
+        Json pod = **held;
+        pod["metadata"]["deletionTimestamp"] = format_time(now);
+        *held = std::make_shared<const Json>(std::move(pod));
       } else {
         held->reset();
       }
@@ -189,7 +197,9 @@ void Model::end(const std::string& pod_phase, const std::string& report, Json mo
 }
 
 void Model::let_go() {
-  if (seen.pod && (*seen.pod)["metadata"].contains("deletionTimestamp")) seen.pod.reset();
+  for (kube::ObjectPtr* const pod : {&seen.pod, &seen.setup_pod}) {
+    if (*pod && (**pod)["metadata"].contains("deletionTimestamp")) pod->reset();
+  }
 }
 
 std::string tell(const Action& action) {

@@ -50,6 +50,52 @@ TEST(AgentPolicy, AnArchiveIsDemandedOrNot) {
     EXPECT_THROW(policy_of(wrong), std::runtime_error) << wrong;
 }
 
+TEST(AgentPolicy, MirrorsAreThoseThatAllPoliciesNameAlike) {
+  EXPECT_FALSE(combined({policy_of("{}")}).setup_mirrors);
+  const AgentPolicy one = policy_of(R"({"setup": {"mirrors": [
+      {"name": "pypi.example.com", "addresses": ["192.0.2.10", "2001:db8::10"]},
+      {"name": "npm.example.com", "addresses": ["192.0.2.11"], "port": 8443}]}})");
+  const auto mirrors = *combined({one}).setup_mirrors;
+  ASSERT_EQ(mirrors.size(), 2U);
+  EXPECT_EQ(mirrors[0], (SetupMirror{"pypi.example.com", {"192.0.2.10", "2001:db8::10"}, 443}));
+  EXPECT_EQ(mirrors[1].port, 8443);
+  const AgentPolicy two = policy_of(R"({"setup": {"mirrors": [
+      {"name": "pypi.example.com", "addresses": ["192.0.2.66"]},
+      {"name": "npm.example.com", "addresses": ["192.0.2.11"], "port": 8443}]}})");
+  const auto both = *combined({one, policy_of("{}"), two}).setup_mirrors;
+  ASSERT_EQ(both.size(), 1U);
+  EXPECT_EQ(both[0].name, "npm.example.com");
+  EXPECT_TRUE(combined({one, policy_of(R"({"setup": {"mirrors": []}})")}).setup_mirrors->empty());
+  const std::pair<const char*, const char*> wrong[] = {
+      {R"({"mirrors": {}})", "spec.setup.mirrors must be a list"},
+      {R"({"mirror": []})", "spec.setup has no field \"mirror\""},
+      {R"({"mirrors": [{"addresses": ["192.0.2.1"]}]})", "spec.setup.mirrors[0].name"},
+      {R"({"mirrors": [{"name": "Pypi", "addresses": ["192.0.2.1"]}]})",
+       "spec.setup.mirrors[0].name"},
+      {R"({"mirrors": [{"name": "a b", "addresses": ["192.0.2.1"]}]})",
+       "spec.setup.mirrors[0].name"},
+      {R"({"mirrors": [{"name": "localhost", "addresses": ["192.0.2.1"]}]})",
+       "spec.setup.mirrors[0].name"},
+      {R"({"mirrors": [{"name": "a"}]})", "spec.setup.mirrors[0].addresses"},
+      {R"({"mirrors": [{"name": "a", "addresses": ["192.0.2.0/24"]}]})",
+       "spec.setup.mirrors[0].addresses"},
+      {R"({"mirrors": [{"name": "a", "addresses": ["mirror"]}]})",
+       "spec.setup.mirrors[0].addresses"},
+      {R"({"mirrors": [{"name": "a", "addresses": ["192.0.2.1"], "port": 0}]})",
+       "spec.setup.mirrors[0].port"},
+      {R"({"mirrors": [{"name": "a", "addresses": ["192.0.2.1"]}, {"name": "a", "addresses": ["192.0.2.2"]}]})",
+       "given twice"},
+  };
+  for (const auto& [setup, says] : wrong) {
+    SCOPED_TRACE(setup);
+    const auto read =
+        parsed(R"({"metadata": {"name": "p"}, "spec": {"setup": )" + std::string(setup) + "}}",
+               parse_agent_policy);
+    ASSERT_FALSE(read);
+    EXPECT_THAT(read.error(), HasSubstr(says));
+  }
+}
+
 TEST(AgentPolicy, EveryFieldNarrows) {
   const Settings settings = combined({policy_of(R"({
     "namespaceSelector": {"matchLabels": {"team": "a"}},

@@ -29,6 +29,51 @@ TEST(Volumes, AllowedTypesPass) {
   }
 }
 
+// What a setup has made is written by its own pod, and read by those of workspaces.
+TEST(Volumes, WhatASetupHasMadeIsTheWorkspacesAloneAndReadOnly) {
+  const std::string claim = "palisade-setup-0123456789abcdef0123456789abcdef";
+  const struct {
+    const char* label;
+    std::string name;
+    bool read_only;
+    bool passes;
+  } rows[] = {
+      {"palisade.dev/workspace", claim, true, true},
+      {"palisade.dev/workspace", claim, false, false},
+      {"palisade.dev/setup", claim, false, true},
+      {"palisade.dev/setup", "fix-login-workspace", false, false},
+      {"", claim, true, false},
+      {"", claim, false, false},
+      {"", claim.substr(0, claim.size() - 1), false, true},
+      {"", claim + "0", false, true},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(std::string(row.label) + " " + row.name);
+    json pod = with_volume("{}");
+    pod["spec"]["volumes"][0] = {
+        {"name", "v"},
+        {"persistentVolumeClaim", {{"claimName", row.name}, {"readOnly", row.read_only}}}};
+    json& labels = pod["metadata"]["labels"];
+    for (const char* label : {"palisade.dev/workspace", "palisade.dev/setup"})
+      labels.erase(label);
+    if (*row.label != '\0') labels[row.label] = "fix-login";
+    const auto findings = findings_of(pod);
+    ASSERT_EQ(findings.size(), row.passes ? 0U : 1U) << tell(findings);
+    if (!row.passes) {
+      EXPECT_EQ(findings[0].control, "volume-types");
+      EXPECT_EQ(findings[0].field, "spec.volumes[0].persistentVolumeClaim.claimName");
+    }
+  }
+  // By that alone a pod is one that is looked at.
+  const auto reason = [](const json& pod) { return parsed(pod.dump(), agent_reason); };
+  json plain = json::parse(
+      R"({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "busybox"}],
+      "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "other"}}]}})");
+  EXPECT_EQ(reason(plain), "");
+  plain["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = claim;
+  EXPECT_EQ(reason(plain), "it mounts what a workspace's setup has made");
+}
+
 // Another claim of the namespace is somebody's: a workspace's pod has its own alone.
 TEST(Volumes, AWorkspacesPodHasItsOwnClaimAlone) {
   const std::string field = "spec.volumes[0].persistentVolumeClaim.claimName";

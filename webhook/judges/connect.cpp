@@ -44,6 +44,15 @@ Judgement session_judgement(const Request& request, const ClusterView& cluster,
              " for whoever comes, so nobody enters it, whomever the settings name"});
     return out;
   }
+  // What it leaves on the volume is for other workspaces, too.
+  if (pod.labels.contains(std::string(kSetupLabel))) {
+    out.findings.push_back(
+        {policy::kSessionAccess, "userInfo.username", shown(request.user.name),
+         "this pod is the setup of workspace " + clipped(pod.workspace) +
+             ", whose result others may share, so nobody enters it, whomever the settings name; "
+             "its log says what it does"});
+    return out;
+  }
   const policy::Settings& settings = rules.settings;
   const auto named = [&](const std::vector<std::string>& list, std::string_view who) {
     return !who.empty() && std::ranges::find(list, who) != list.end();
@@ -103,6 +112,7 @@ Lookup<std::vector<policy::Finding>> debug_findings(const Request& request,
   AgentPod pod;
   pod.ns = request.ns;
   pod.name = request.object_name();
+  pod.labels = policy::labels_of(*request.old_object);
   (owners.front().pool ? pod.pool : pod.workspace) = owners.front().name;
   pod.workspace_uid = owners.front().uid;
   Judgement judged = session_judgement(request, cluster, rules, pod);

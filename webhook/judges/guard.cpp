@@ -16,6 +16,14 @@ element metadata_of(const element& object, bool& found) {
 
 }  // namespace
 
+std::string own_policy(const policy::Labels& labels, std::string_view workspace,
+                       std::string_view pool) {
+  if (!pool.empty()) return std::string(pool) + std::string(kPoolSuffix);
+  if (workspace.empty()) return {};
+  const bool sets_up = labels.contains(std::string(kSetupLabel));
+  return std::string(workspace) + std::string(sets_up ? kSetupSuffix : kAgentSuffix);
+}
+
 std::vector<WorkspaceOwner> workspace_owners(const element& object) {
   std::vector<WorkspaceOwner> out;
   bool found = false;

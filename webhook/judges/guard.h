@@ -17,12 +17,21 @@ namespace palisade::webhook {
 inline constexpr std::string_view kWorkspaceLabel = "palisade.dev/workspace";
 inline constexpr std::string_view kAgentLabel = "palisade.dev/agent";
 inline constexpr std::string_view kPoolLabel = "palisade.dev/pool";
+inline constexpr std::string_view kSetupLabel = "palisade.dev/setup";
 inline constexpr std::string_view kOwnPrefix = "palisade.dev/";  // of labels and annotations
 // The operator's names for what a workspace owns: Pod, ServiceAccount, ConfigMap, NetworkPolicy.
 inline constexpr std::string_view kAgentSuffix = "-agent";
 
 // And for a pool's NetworkPolicy. What else a pool owns is named as a workspace's.
 inline constexpr std::string_view kPoolSuffix = "-pool";
+
+// And for the Pod and the NetworkPolicy of a workspace's setup.
+inline constexpr std::string_view kSetupSuffix = "-setup";
+
+// The name of the NetworkPolicy that the operator writes for a pod with these labels, of that
+// workspace or pool; "" where it is of neither.
+[[nodiscard]] std::string own_policy(const policy::Labels& labels, std::string_view workspace,
+                                     std::string_view pool);
 
 // A reference of metadata.ownerReferences to an AgentWorkspace, or to an AgentWorkspacePool whose
 // pods wait for one.

@@ -37,9 +37,7 @@ Lookup<std::vector<Target>> targets(std::string_view ns, const ClusterView& clus
   if (!workspaces) return std::unexpected(workspaces.error());
   std::vector<Target> out;
   for (const AgentPod& pod : *pods) {
-    const std::string own = !pod.pool.empty()       ? pod.pool + std::string(kPoolSuffix)
-                            : pod.workspace.empty() ? std::string()
-                                                    : pod.workspace + std::string(kAgentSuffix);
+    const std::string own = own_policy(pod.labels, pod.workspace, pod.pool);
     out.push_back({pod.ns, pod.name, pod.labels, own, pod.workspace_uid, true});
   }
   for (const WorkspaceFacts& workspace : *workspaces) {
@@ -51,6 +49,16 @@ Lookup<std::vector<Target>> targets(std::string_view ns, const ClusterView& clus
                     {std::string(kAgentLabel), "aider"},
                     {"app.kubernetes.io/managed-by", "palisade"}},
                    name,
+                   workspace.uid,
+                   false});
+    // And the one that may come before that.
+    const std::string setup = workspace.name + std::string(kSetupSuffix);
+    out.push_back({workspace.ns,
+                   setup,
+                   {{std::string(kSetupLabel), workspace.name},
+                    {std::string(kAgentLabel), "aider"},
+                    {"app.kubernetes.io/managed-by", "palisade"}},
+                   setup,
                    workspace.uid,
                    false});
   }
@@ -150,8 +158,9 @@ Lookup<std::vector<Finding>> pod_network_findings(const Request& request,
   Target pod{std::string(request.ns), {}, labels, {}, {}, true};
   const auto owners = workspace_owners(*request.object);
   if (!owners.empty()) {
-    pod.own_policy = std::string(owners.front().name) +
-                     std::string(owners.front().pool ? kPoolSuffix : kAgentSuffix);
+    const std::string_view name = owners.front().name;
+    const bool pool = owners.front().pool;
+    pod.own_policy = own_policy(labels, pool ? "" : name, pool ? name : "");
     pod.workspace_uid = owners.front().uid;
   }
   const auto find = [&](bool live) -> Lookup<std::vector<Finding>> {

@@ -38,7 +38,7 @@ Lookup<void> refuse_token_secret(const Request& request, const ClusterView& clus
 }  // namespace
 
 void refuse_claims(const element& now, const element* before, std::vector<Finding>& out) {
-  for (const std::string_view mark : {kWorkspaceLabel, kPoolLabel}) {
+  for (const std::string_view mark : {kWorkspaceLabel, kPoolLabel, kSetupLabel}) {
     const auto label = find_text(metadata_texts(now, "labels"), mark);
     const auto old_label =
         before != nullptr ? find_text(metadata_texts(*before, "labels"), mark) : std::nullopt;

@@ -97,7 +97,7 @@ bool gated(const element& pod) {
 
 std::vector<Finding> membership_findings(const element& pod, std::string_view prefix) {
   std::vector<Finding> out;
-  for (const std::string_view mark : {kWorkspaceLabel, kPoolLabel}) {
+  for (const std::string_view mark : {kWorkspaceLabel, kPoolLabel, kSetupLabel}) {
     const auto label = find_text(metadata_texts(pod, "labels"), mark);
     if (!label) continue;
     out.push_back({policy::kAgentIdentity, std::string(prefix) + path_of("labels", mark),

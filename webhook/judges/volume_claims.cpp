@@ -3,11 +3,17 @@
 // operator make another, and who makes one with the marks has an agent begin with what they left
 // there.
 //
+// And those that the setups of workspaces (spec.setup) write, by their names: any workspace of the
+// namespace may mount what is there, so nobody else makes, changes or, while one uses it, deletes
+// one.
+//
 // Its life has more writers than the operator: what binds, places, resizes and protects volumes
 // writes the name of the volume, the default class, annotations, finalizers and the status. These
 // are left alone, whoever writes them. The garbage collector and the namespace controller are not
 // exempt, as with anything else that a workspace owns (owned_objects.cpp): they try again.
 #include <algorithm>
+
+#include <policy/setup_claims.h>
 
 #include "judges/guard.h"
 
@@ -103,6 +109,35 @@ bool is_lost(const element& claim) {
   return object_at(claim, "status", status) && text_at(status, "phase") == "Lost";
 }
 
+Lookup<std::vector<Finding>> setup_findings(const Request& request, const ClusterView& cluster) {
+  std::vector<Finding> out;
+  const std::string name(request.object_name());
+  if (request.operation == Operation::kCreate) {
+    out.push_back({policy::kWorkspaceObjects, "metadata.name", shown(name),
+                   "so are the volumes called that setups of AgentWorkspaces write, which only the "
+                   "operator makes: choose another name"});
+  } else if (request.operation == Operation::kUpdate) {
+    if (auto what = changed(*request.old_object, *request.object)) {
+      what->message =
+          "setups of AgentWorkspaces share this volume, and only the operator changes "
+          "it: leave it as it is";
+      out.push_back(std::move(*what));
+    }
+  } else if (!is_lost(*request.old_object)) {
+    const auto workspaces = cluster.workspaces(request.ns);
+    if (!workspaces) return std::unexpected(workspaces.error());
+    const auto user = std::ranges::find_if(*workspaces, [&](const WorkspaceFacts& one) {
+      return one.setup_claim == name && !one.deleting;
+    });
+    if (user != workspaces->end())
+      out.push_back({policy::kWorkspaceObjects, "metadata.name", shown(name),
+                     "workspace " + clipped(user->name) +
+                         " uses what a setup has made there: delete that AgentWorkspace first, and "
+                         "the operator removes the volume once nobody has used it for a while"});
+  }
+  return out;
+}
+
 Lookup<std::vector<Finding>> claim_findings(const Request& request, const ClusterView& cluster) {
   std::vector<Finding> out;
   if (by_operator(request, cluster)) return out;
@@ -110,6 +145,7 @@ Lookup<std::vector<Finding>> claim_findings(const Request& request, const Cluste
   const bool creates = request.operation == Operation::kCreate;
   if (!creates && !request.old_object) return std::unexpected("the review holds no old object");
   if (!removes && !request.object) return std::unexpected("the review holds no object");
+  if (policy::is_setup_claim(request.object_name())) return setup_findings(request, cluster);
   std::optional<Finding> what;
   if (removes && !is_lost(*request.old_object)) {
     what = Finding{policy::kWorkspaceObjects, "metadata.name", shown(request.object_name()), {}};

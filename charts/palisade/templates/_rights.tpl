@@ -30,7 +30,7 @@ What operator and gateway may do in a namespace with sessions. A ClusterRole has
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
-# Volumes of workspaces with spec.storage.
+# Volumes of workspaces with spec.storage, and what setups have made (spec.setup).
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, watch, create, patch, delete]

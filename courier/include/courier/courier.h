@@ -94,6 +94,24 @@ class Courier {
 // Makes the agent's clone of what was handed out. Exit code.
 [[nodiscard]] int checkout(const Config& config);
 
+// What a setup is shown of the repository.
+struct InputsOrder {
+  std::string commit;              // of Config::ref; "": its tip
+  std::vector<std::string> files;  // paths in the repository
+  fs::path into;                   // an empty directory
+};
+struct InputsReport {
+  std::string commit;
+  std::string digest;  // of the files' names, modes and contents
+};
+// Fetches Config::ref, never the agent's branch, and writes the files. The termination log gets
+// {"commit", "digest"}, or {"error"}. Exit code.
+[[nodiscard]] int take_inputs(const Config& config, const fs::path& self, const InputsOrder& order);
+
+// The system's authorities and the administrator's in one file, as git wants it; "" where the
+// system's will do.
+[[nodiscard]] fs::path make_ca_bundle(const Config& config);
+
 // One JSON line on standard output.
 void log(const char* level, const std::string& message);
 void write_report(const Config& config, const Report& report);

@@ -28,6 +28,9 @@ struct ExecPolicy {
   std::vector<std::string> allow;     // absolute paths of programs, on top of the profile
   std::vector<std::string> commands;  // names of programs, looked for on PATH; one that the image
                                       // does not hold is left out
+  // Of these, every program that the agent cannot change; they come after all else on PATH. One
+  // that is not there is empty.
+  std::vector<std::string> folders;
   // Below these, shared libraries may be mapped executable; always on mounts that are read-only
   // here.
   std::vector<std::string> libraries{"/usr/lib", "/usr/lib64",     "/lib",

@@ -37,6 +37,9 @@ struct ProgramError {
 [[nodiscard]] std::expected<Programs, ProgramError> find_programs(
     const Policy& policy, const std::vector<std::string>& command, std::string_view search);
 
+// PATH as it is to be: what it was, and the policy's folders. `path` null: the usual.
+[[nodiscard]] std::string search_path(const Policy& policy, const char* path);
+
 // The first file `name` on `search` that may be executed; a name with a slash is itself.
 [[nodiscard]] std::optional<std::string> on_path(const std::string& name, std::string_view search);
 

@@ -28,6 +28,8 @@ struct ControllerOptions {
   // and guard tries some of them before an agent starts.
   std::vector<std::string> unreachable = {};
   int workers = 16;
+  // What a setup has made is removed once no workspace has used it for so long.
+  std::chrono::seconds setup_unused = std::chrono::hours(168);
   Resolver resolver = resolve_host;
   tokens::TransportFactory transports = nullptr;  // to git hosts' APIs; null: the usual
   std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;

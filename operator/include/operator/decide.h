@@ -46,6 +46,11 @@ struct Observed {
   // from caches.
   kube::ObjectPtr service_account, secret, config_map, network_policy, pod;
   kube::ObjectPtr volume;  // the claim; from a cache
+  // Of spec.setup. The claim is the one that status.setup names; from a cache, as the pod. While
+  // the pod's gate is on the NetworkPolicy is read live.
+  kube::ObjectPtr setup_pod{}, setup_network{}, setup_claim{};
+  bool setup_network_settled = true;
+  bool setup_writer_lives = true;  // the workspace that fills setup_claim, where it is another
   // Of status.warmPod, while they are still a pool's; `pod` and the others are null then.
   kube::ObjectPtr warm_pod, warm_account, warm_config;
   // Pods that are the workspace's, and are not `pod`: no session is in them, and none ever will be.

@@ -8,6 +8,7 @@
 
 #include <operator/endpoints.h>
 #include <operator/workspace.h>
+#include <policy/policy.h>
 
 namespace palisade::op {
 
@@ -91,6 +92,41 @@ inline constexpr const char* kGitTokenLabel = "palisade.dev/git-token";
 // With the scheduling gate on, and annotations that say what it was made from.
 [[nodiscard]] Json desired_pod(const Workspace& workspace, const Defaults& defaults,
                                const Access& access, const std::string& token);
+
+// spec.setup (docs/setup.md): what its result depends on beside the workspace.
+struct SetupInputs {
+  std::vector<policy::SetupMirror> mirrors;
+  std::string commit;  // "": not known, and its pod is there to find it out
+  std::string digest;  // of the inputs at that commit; "": the spec names the commit itself
+};
+// Where its files come from: a branch, a tag or, by is_commit_id(), a commit of
+// spec.repository.ref.
+[[nodiscard]] std::string setup_ref(const Workspace& workspace);
+// By which results are told apart: 32 hexadecimal digits.
+[[nodiscard]] std::string setup_key(const Workspace& workspace, const Defaults& defaults,
+                                    const SetupInputs& inputs);
+[[nodiscard]] std::string setup_claim_name(const std::string& key);
+// The volume that its result is written to. Workspaces of a namespace share it, so it is nobody's;
+// an annotation says who fills it.
+[[nodiscard]] Json desired_setup_claim(const Workspace& workspace, const std::string& key);
+// Deny all, then the gateway (or the git host) and the mirrors.
+[[nodiscard]] Json desired_setup_network(const Workspace& workspace, const Access& access,
+                                         const std::vector<policy::SetupMirror>& mirrors);
+// With the scheduling gate on. `key` "": it finds out commit and digest, and nothing else runs.
+[[nodiscard]] Json desired_setup_pod(const Workspace& workspace, const Defaults& defaults,
+                                     const Access& access, const SetupInputs& inputs,
+                                     const std::string& key);
+inline constexpr const char* kSetupMount = "/opt/setup";
+// In the session's ConfigMap: courier.json and relay.json of the setup's pod.
+inline constexpr const char* kSetupCourierKey = "setup.json";
+inline constexpr const char* kSetupRelayKey = "setup-relay.json";
+// On the setup's pod and on the claim: the key ("" on a pod that resolves).
+inline constexpr const char* kSetupKeyAnnotation = "palisade.dev/setup-key";
+// On the claim: who fills it, as NAME/UID of a workspace; when it was complete; when it was used
+// last. The last two are times (RFC 3339).
+inline constexpr const char* kSetupByAnnotation = "palisade.dev/setup-by";
+inline constexpr const char* kSetupCompleteAnnotation = "palisade.dev/setup-complete";
+inline constexpr const char* kSetupUsedAnnotation = "palisade.dev/setup-used";
 
 // A pool's pod, which is made before anybody knows for which session: everything that a session's
 // pod has but what that session brings. Nobody's code has run in it, it knows no repository and no

@@ -77,6 +77,8 @@ class Gatherer {
   [[nodiscard]] kube::Result<void> find_objects(Observed& seen, const std::string& key,
                                                 const std::optional<Workspace>& workspace,
                                                 const std::stop_token& stop) const;
+  [[nodiscard]] kube::Result<void> find_setup_writer(Observed& seen, const Workspace& named,
+                                                     const std::stop_token& stop) const;
   // Pods that are the workspace's beside its own.
   [[nodiscard]] kube::Result<void> find_strays(Observed& seen, const Workspace& named,
                                                const std::stop_token& stop) const;

@@ -24,6 +24,9 @@ inline constexpr const char* kFinalizer = "palisade.dev/workspace";
 inline constexpr const char* kFieldManager = "palisade-operator";
 inline constexpr const char* kWorkspaceLabel = "palisade.dev/workspace";
 inline constexpr const char* kAgentLabel = "palisade.dev/agent";
+// On the pod of a workspace's setup, instead of kWorkspaceLabel: the agent's NetworkPolicy does not
+// select it.
+inline constexpr const char* kSetupLabel = "palisade.dev/setup";
 inline constexpr const char* kPoolLabel = "palisade.dev/pool";  // on what waits in a pool
 inline constexpr const char* kManagedByLabel = "app.kubernetes.io/managed-by";
 inline constexpr const char* kManagedBy = "palisade";
@@ -107,6 +110,25 @@ struct Storage {
   std::optional<std::string> storage_class;  // nullopt: the cluster's default
 };
 
+// spec.setup: what installs the project's dependencies before there is an agent.
+struct Setup {
+  std::string image;                 // empty: the agent's
+  std::vector<std::string> command;  // its words
+  std::vector<std::string> inputs;   // files of the repository, all that it is shown
+  std::string ref;  // branch, tag or a commit of spec.repository.ref; empty: spec.repository.ref
+  std::optional<std::vector<std::string>> mirrors;  // by name; nullopt: all of the AgentPolicies'
+  Storage storage{.size = "2Gi", .storage_class = {}};
+  bool shared = false;  // the volume may be mounted on several nodes (ReadWriteMany)
+  std::chrono::seconds timeout{600};
+  Json limits = Json::object();
+  Json requests = Json::object();
+};
+
+// A commit's full name, by SHA-1.
+[[nodiscard]] bool is_commit_id(std::string_view text);
+// The name of a claim that holds what a setup has made: palisade-setup-HASH.
+[[nodiscard]] bool is_setup_claim_name(std::string_view name);
+
 // status.warmPod: the pod of a pool that a workspace takes instead of having one made. It is the
 // workspace's once its owner reference says so; until then it is no more than looked at.
 struct WarmPod {
@@ -168,12 +190,16 @@ struct Workspace {
   int max_restarts = 3;
   std::optional<Storage> storage;  // nullopt: what is not pushed ends with the pod
   bool retain = false;             // the volume outlives the workspace
+  std::optional<Setup> setup;
+  std::string setup_claim;  // of status.setup, once it is complete; what the agent's pod mounts
 
   // Of Pod, ServiceAccount and ConfigMap.
   [[nodiscard]] std::string agent_object() const {
     return warm_pod ? warm_pod->name : op::agent_object(name);
   }
   [[nodiscard]] std::string network_policy() const { return op::agent_object(name); }
+  // Of the setup's Pod and NetworkPolicy.
+  [[nodiscard]] std::string setup_object() const { return name + "-setup"; }
   [[nodiscard]] std::string git_secret() const { return name + "-git"; }
   [[nodiscard]] std::string llm_secret() const { return name + "-llm"; }
   [[nodiscard]] std::string volume_claim() const { return name + "-workspace"; }

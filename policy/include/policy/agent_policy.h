@@ -34,6 +34,7 @@ struct AgentPolicy {
   LlmBudget workspace_budget;  // spec.llmBudget.perWorkspace
   LlmBudget namespace_budget;  // spec.llmBudget.perNamespace
   std::optional<std::vector<std::string>> allowed_token_audiences;
+  std::optional<std::vector<SetupMirror>> setup_mirrors;      // spec.setup.mirrors
   std::optional<std::vector<std::string>> session_users;      // spec.sessions.users
   std::optional<std::vector<std::string>> session_groups;     // spec.sessions.groups
   std::optional<std::vector<std::string>> agent_permissions;  // spec.permissions.agent

@@ -46,6 +46,15 @@ struct SignaturePolicy {
   bool operator==(const SignaturePolicy&) const = default;
 };
 
+// A package mirror that setups may reach (spec.setup of AgentWorkspaces): by its addresses and one
+// TCP port; its name stands in the pod's hosts file.
+struct SetupMirror {
+  std::string name;
+  std::vector<std::string> addresses;
+  std::uint16_t port = 443;
+  bool operator==(const SetupMirror&) const = default;
+};
+
 // What an administrator sets. Defaults are the strict ones.
 struct Settings {
   std::vector<std::string> allowed_seccomp_localhost_profiles;
@@ -83,6 +92,8 @@ struct Settings {
   // Who may exec, attach, port-forward and proxy into agent pods beside a workspace's creator.
   std::vector<std::string> session_users;
   std::vector<std::string> session_groups;
+  // Of AgentPolicies alone: the mirrors that setups may reach; nullopt: none.
+  std::optional<std::vector<SetupMirror>> setup_mirrors;
   // Names of the capabilities that an agent may have (see permissions.h); nullopt: any.
   std::optional<std::vector<std::string>> agent_permissions;
   bool operator==(const Settings&) const = default;

@@ -18,9 +18,9 @@ namespace palisade::policy {
 [[nodiscard]] bool model_allowed(std::string_view model, const Settings& settings);
 
 // Findings of control workspace-bounds: gateway, models, LLM budget, git host, repository, image,
-// RuntimeClass, user namespace, limits and deadline beyond the settings. Fields that are absent
-// have the defaults of the CRD. The API server has checked the object against its schema; what has
-// the wrong type all the same is a finding.
+// RuntimeClass, user namespace, limits, deadline and setup beyond the settings. Fields that are
+// absent have the defaults of the CRD. The API server has checked the object against its schema;
+// what has the wrong type all the same is a finding.
 [[nodiscard]] std::vector<Finding> evaluate_workspace(simdjson::dom::element workspace,
                                                       const Settings& settings);
 

@@ -58,6 +58,13 @@ class FakeCluster : public ClusterView, public FakeState {
     workspaces_.push_back({"team-a", name, uid.empty() ? "uid-" + name : uid, creator, deleting});
     return *this;
   }
+  // The claim that its status names.
+  FakeCluster& uses_setup(const std::string& name, const std::string& claim) {
+    for (WorkspaceFacts& one : workspaces_) {
+      if (one.name == name) one.setup_claim = claim;
+    }
+    return *this;
+  }
   // A workspace's pod where `owner` is its name.
   FakeCluster& pod(const std::string& name, policy::Labels labels, const std::string& owner = "",
                    const std::string& reason = "the label palisade.dev/agent is set") {

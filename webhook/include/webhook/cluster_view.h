@@ -49,6 +49,7 @@ struct WorkspaceFacts {
   std::string uid;
   std::string created_by;  // the annotation; "" where it is not there
   bool deleting = false;
+  std::string setup_claim{};  // status.setup.claim; "" where there is none
 };
 
 // A live pod that counts as an Aider pod.

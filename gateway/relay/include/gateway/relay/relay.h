@@ -51,7 +51,11 @@ class Relay {
 };
 
 // The commands. Exit codes.
-[[nodiscard]] int serve(const Config& config);   // until SIGTERM or SIGINT, which are blocked
+[[nodiscard]] int serve(const Config& config);  // until SIGTERM or SIGINT, which are blocked
+// Serves, by a process of its own that reads `file`, while this one command runs, and no longer;
+// its exit code. The first word is a path. No threads may run.
+[[nodiscard]] int with(const Config& config, const std::string& file,
+                       const std::vector<std::string>& command);
 [[nodiscard]] int ready(const Config& config);   // 0 once all routes listen
 [[nodiscard]] int status(const Config& config);  // one JSON line
 
