@@ -141,6 +141,8 @@ std::expected<Objects, std::string> objects_of(const Live& live, const std::stri
                            printable(ns) + "; kubectl get agentworkspaces -A lists them");
   const std::string uid = text(**workspace, "/metadata/uid");
   auto pod = live.find(kube::resources::kPods, ns, op::pod_name_of(**workspace));
+  // Before the session's there is the pod of its setup, where it has one.
+  if (pod && !*pod) pod = live.find(kube::resources::kPods, ns, name + "-setup");
   if (!pod) return std::unexpected(pod.error());
   if (!*pod || text(**pod, "/metadata/ownerReferences/0/uid") != uid) {
     const std::string phase = text(**workspace, "/status/phase");

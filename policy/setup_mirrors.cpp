@@ -28,8 +28,9 @@ bool is_host(std::string_view name) {
   return before != '.' && before != '-';
 }
 
-bool is_address(std::string_view text) {
-  return text.find('/') == std::string_view::npos && parse_cidr(text).has_value();
+bool is_address(const std::string& text) {
+  if (text.find('/') != std::string::npos) return false;
+  return parse_cidr(text + (text.find(':') == std::string::npos ? "/32" : "/128")).has_value();
 }
 
 std::string read_port(element value, std::uint16_t& out) {

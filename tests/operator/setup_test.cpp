@@ -2,6 +2,7 @@
 // the mirrors; kept by its inputs' hash; never again after that.
 #include <gmock/gmock.h>
 
+#include <policy/permissions.h>
 #include <policy/policy.h>
 
 #include "operator/model.h"
@@ -160,6 +161,32 @@ TEST(Setup, PodHoldsTheIdentityInItsFirstContainerAlone) {
   // The agent's NetworkPolicy selects another label.
   EXPECT_FALSE(pod["metadata"]["labels"].contains(kWorkspaceLabel));
   EXPECT_EQ(pod["metadata"]["labels"][kSetupLabel], "fix-login");
+}
+
+TEST(Setup, ThePermissionsDocumentSaysWhatItReaches) {
+  const World world;
+  const Workspace w = parsed(world.seen.workspace);
+  const Json objects{
+      {"pod", desired_setup_pod(w, gateway_defaults(), gateway_access(), {{mirror()}, kCommit, {}},
+                                world.key())},
+      {"networkPolicies", Json::array({desired_setup_network(w, gateway_access(), {mirror()}),
+                                       desired_network_policy(w, gateway_access())})},
+      {"serviceAccount", desired_service_account(w)}};
+  simdjson::dom::parser parser;
+  const simdjson::padded_string text(objects.dump());
+  const auto said = policy::permissions_of(parser.parse(text).value());
+  ASSERT_TRUE(said) << said.error();
+  const auto actor = [&](const char* container) {
+    return *std::ranges::find(said->actors, container, &policy::Actor::container);
+  };
+  const policy::Actor setup = actor("setup");
+  for (const char* name : {"identity.token", "secret.read", "kube.api", "network.egress.any"})
+    EXPECT_EQ(setup.find(name), nullptr) << name;
+  EXPECT_NE(actor("fetch").find("identity.token"), nullptr);
+  const policy::Capability* const egress = setup.find("network.egress.extra");
+  ASSERT_NE(egress, nullptr);
+  EXPECT_THAT(egress->grants,
+              Contains(::testing::Field(&policy::Grant::value, "192.0.2.40/32 TCP/8443")));
 }
 
 TEST(Setup, PodOfAHostOfItsOwnHoldsTheTokenInItsFirstContainerAlone) {
