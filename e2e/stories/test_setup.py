@@ -190,7 +190,7 @@ def first(project, address: str) -> dict[str, Any]:
 
     def installing() -> bool:
         for pod in kubectl_json("get", "pods", "-n", NAMESPACE, "-l", "palisade.dev/setup=first")["items"]:
-            if pod["spec"].get("initContainers"):
+            if pod["spec"]["containers"][0]["name"] == "setup":
                 seen["pod"] = pod
         return "pod" in seen
 

@@ -41,12 +41,10 @@ const Json& setup_end_of(const Json& pod, const char* list, const char* containe
 
 // What fetch says, which is data: nothing of it is more than a name.
 Json report_of(const Json& pod) {
-  for (const char* list : {"initContainerStatuses", "containerStatuses"}) {
-    const std::string said = text_at(setup_end_of(pod, list, "fetch"), "message");
-    if (said.empty() || said.size() > kMaxSetupReport) continue;
-    if (Json out = Json::parse(said, nullptr, false); out.is_object()) return out;
-  }
-  return kNothing;
+  const std::string said = text_at(setup_end_of(pod, "initContainerStatuses", "fetch"), "message");
+  if (said.size() > kMaxSetupReport) return kNothing;
+  Json out = Json::parse(said, nullptr, false);
+  return out.is_object() ? out : kNothing;
 }
 
 // Why the pod failed, for people; what comes from inside it is text that was cut and cleaned.
@@ -121,14 +119,17 @@ bool Decision::may_set_up(const Access& access, const policy::Settings& bounds,
       return false;
     }
   }
-  // With all that it may come to have.
+  // The one that looks for the commit, and the one that has all that it may come to have.
   const SetupInputs whole{mirrors_, std::string(kCommitDigits, '0'), {}};
-  const Json pod = desired_setup_pod(w_, set, access, whole, setup_key(w_, set, whole));
-  const std::string offence = judge_pod(pod, bounds);
-  if (offence.empty()) return true;
-  refuse("PolicyViolation", "the administrator's policy refuses the setup: " + offence,
-         kRefusedAgain);
-  return false;
+  for (const std::string& key : {std::string(), setup_key(w_, set, whole)}) {
+    const SetupInputs inputs = key.empty() ? SetupInputs{mirrors_, {}, {}} : whole;
+    const std::string offence = judge_pod(desired_setup_pod(w_, set, access, inputs, key), bounds);
+    if (offence.empty()) continue;
+    refuse("PolicyViolation", "the administrator's policy refuses the setup: " + offence,
+           kRefusedAgain);
+    return false;
+  }
+  return true;
 }
 
 bool Decision::set_up(const Access& access, const Defaults& set) {

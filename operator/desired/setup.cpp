@@ -58,6 +58,21 @@ Json fetch_container(const Workspace& w, const Defaults& defaults, const Access&
           {"volumeMounts", mounts}};
 }
 
+// A pod that only finds out the commit has no more to do then: what holds an identity is never the
+// pod's main container.
+Json nothing_container(const Defaults& defaults) {
+  return {
+      {"name", "resolved"},
+      {"image", defaults.courier_image},
+      {"imagePullPolicy", "IfNotPresent"},
+      {"command", {kCourier, "--version"}},
+      {"resources",
+       {{"requests", {{"cpu", "10m"}, {"memory", "16Mi"}}},
+        {"limits", {{"cpu", "500m"}, {"memory", "64Mi"}, {"ephemeral-storage", "64Mi"}}}}},
+      {"securityContext", security_context(kCourierUser)},
+      {"volumeMounts", {mount("closed", "/dev/shm", true), mount("closed", "/dev/mqueue", true)}}};
+}
+
 // Runs what the workspace says, with nothing but the inputs, the mirrors and the volume.
 Json setup_container(const Workspace& w, const Defaults& defaults) {
   return {{"name", "setup"},
@@ -101,8 +116,8 @@ Json volumes_of(const Workspace& w, const Defaults& defaults, const Access& acce
         {{"name", "setup"}, {"persistentVolumeClaim", {{"claimName", setup_claim_name(key)}}}});
     out.push_back(empty_dir("home", "2Gi"));
     out.push_back(empty_dir("tmp", "512Mi", true));
-    out.push_back(empty_dir("closed", "1Mi", true));
   }
+  out.push_back(empty_dir("closed", "1Mi", true));
   if (git_through_gateway(access, defaults)) {
     out.push_back(identity_volume(defaults));
   } else if (w.has_credentials()) {
@@ -204,13 +219,9 @@ Json desired_setup_pod(const Workspace& w, const Defaults& defaults, const Acces
             {"schedulingGates", {{{"name", kSchedulingGate}}}},
             {"securityContext", pod_security_context()},
             {"volumes", volumes_of(w, defaults, access, key)}};
-  const Json fetch = fetch_container(w, defaults, access, inputs);
-  if (key.empty()) {
-    spec["containers"] = Json::array({fetch});
-  } else {
-    spec["initContainers"] = Json::array({fetch});
-    spec["containers"] = Json::array({setup_container(w, defaults)});
-  }
+  spec["initContainers"] = Json::array({fetch_container(w, defaults, access, inputs)});
+  spec["containers"] =
+      Json::array({key.empty() ? nothing_container(defaults) : setup_container(w, defaults)});
   if (Json aliases = aliases_of(defaults, access, inputs); !aliases.empty())
     spec["hostAliases"] = std::move(aliases);
   if (!w.runtime_class.empty()) spec["runtimeClassName"] = w.runtime_class;

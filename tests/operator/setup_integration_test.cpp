@@ -133,10 +133,10 @@ TEST_F(SetupTest, ABranchIsLookedUpByAPodOfItsOwn) {
   make(wanting("fix-login", "main"));
   const Json looks = await_setup();
   await_condition("SetupReady", "False", "Resolving");
-  EXPECT_FALSE(looks["spec"].contains("initContainers"));
+  EXPECT_EQ(looks["spec"]["containers"][0]["name"], "resolved");
   const std::string said = Json{{"commit", kCommit}, {"digest", std::string(40, 'd')}}.dump();
   finish("fix-login-setup", "Succeeded",
-         {{"containerStatuses",
+         {{"initContainerStatuses",
            Json::array({{{"name", "fetch"},
                          {"image", "i"},
                          {"imageID", "i"},

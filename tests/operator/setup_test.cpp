@@ -131,6 +131,18 @@ TEST(Setup, IsReadStrictly) {
   }
 }
 
+TEST(Setup, PodThatOnlyLooksForTheCommitIsHardenedToo) {
+  const World world;
+  const Workspace w = parsed(world.seen.workspace);
+  const Json pod = desired_setup_pod(w, gateway_defaults(), gateway_access(), {{}, {}, {}}, "");
+  policy::Settings settings;
+  settings.allowed_token_audiences = {gateway().audience};
+  const auto findings = judged(pod, settings);
+  EXPECT_TRUE(findings.empty()) << policy::explain(findings);
+  EXPECT_THAT(volumes_of(container(pod, "fetch")), Contains("identity"));
+  EXPECT_THAT(volumes_of(container(pod, "resolved")), ElementsAre("closed", "closed"));
+}
+
 TEST(Setup, PodHoldsTheIdentityInItsFirstContainerAlone) {
   const World world;
   const Workspace w = parsed(world.seen.workspace);
@@ -278,7 +290,7 @@ TEST(Setup, ABranchIsResolvedByAPodThatMountsNothing) {
     world.settle();
     world.end_setup(
         "Succeeded",
-        {{"containerStatuses",
+        {{"initContainerStatuses",
           Json::array({{{"name", "fetch"}, {"state", {{"terminated", {{"message", text}}}}}}})}});
     world.settle();
     world.let_go();
