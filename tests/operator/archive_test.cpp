@@ -33,7 +33,7 @@ Json record_mounts(const Json& pod, const char* name) {
   return out;
 }
 
-Model running(const std::string& archive = kWhere) {
+Model running_archived(const std::string& archive = kWhere) {
   Model model(usual_workspace(), true);
   model.config.defaults.gateway->archive = archive;
   model.settle();
@@ -96,7 +96,7 @@ TEST(ArchivePod, APoolsPodsHaveItToo) {
 }
 
 TEST(ArchiveStatus, SaysWhereItGoesAndWhetherItIsWhole) {
-  Model model = running();
+  Model model = running_archived();
   const std::string where = std::string(kWhere) + "/team-a/fix-login/" +
                             model.seen.workspace["metadata"]["uid"].get<std::string>();
   EXPECT_EQ(model.seen.workspace["status"]["archive"], Json({{"location", where}}));
@@ -140,7 +140,7 @@ TEST(ArchiveStatus, WhatIsMissingIsSaid) {
                          {{{"requests", 1}, {"failures", 0}, {"archive", "forged"}},
                           "NoReport",
                           "without a word"}}) {
-    Model model = running();
+    Model model = running_archived();
     end_with(model, c.relay);
     EXPECT_EQ(model.condition("Archived")["status"], "False") << c.relay;
     EXPECT_EQ(model.condition("Archived")["reason"], c.reason) << c.relay;
@@ -152,7 +152,7 @@ TEST(ArchiveStatus, WhatIsMissingIsSaid) {
 TEST(ArchiveStatus, ALiveSessionGoesOnAsItBegan) {
   // Neither an archive that is new nor one that is gone ends it, and it says what is true of it.
   for (const bool before : {false, true}) {
-    Model model = running(before ? kWhere : "");
+    Model model = running_archived(before ? kWhere : "");
     const std::string uid = (*model.seen.pod)["metadata"]["uid"];
     model.config.defaults.gateway->archive = before ? "" : kWhere;
     model.settle();
