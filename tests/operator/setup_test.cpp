@@ -282,7 +282,7 @@ TEST(Setup, ABranchIsResolvedByAPodThatMountsNothing) {
   ASSERT_TRUE(world.seen.setup_pod);
   EXPECT_FALSE(world.seen.setup_claim);
   EXPECT_EQ(world.record()["phase"], "Resolving");
-  EXPECT_FALSE((*world.seen.setup_pod)["spec"].contains("initContainers"));
+  EXPECT_EQ((*world.seen.setup_pod)["spec"]["containers"][0]["name"], "resolved");
   EXPECT_THAT((*world.seen.setup_pod)["spec"]["volumes"].dump(),
               Not(HasSubstr("persistentVolumeClaim")));
   const auto say = [&](const std::string& text) {
