@@ -51,7 +51,9 @@ class SetupTest : public ControllerTest {
     });
     return await_pod(object);
   }
-  std::string claim_of(const std::string& name = "fix-login") const {
+  // The status is written last.
+  std::string claim_of(const std::string& name = "fix-login") {
+    eventually("the status names the claim", [&] { return record(name).contains("claim"); });
     return record(name).value("claim", "");
   }
   void finish(const std::string& pod, const std::string& phase, Json more = Json::object()) {
