@@ -111,43 +111,11 @@ std::expected<void, std::string> Courier::prepare() {
 }
 
 std::expected<void, std::string> Courier::fetch() {
-  fs::remove_all(config_.repository);  // what a fetch that was cut short left
-  GitRun init;
-  init.arguments = {"init", "--quiet", "--bare", "--template=", config_.repository.string()};
-  if (auto made = git_.run(init); !made) return std::unexpected(std::move(made.error()));
-
   const std::string branch = "refs/heads/" + config_.branch;
-  const std::string head = "refs/heads/" + config_.ref;
-  const std::string tag = "refs/tags/" + config_.ref;
-  GitRun list;
-  list.arguments = {"ls-remote", "--quiet", config_.url, branch, head, tag};
-  list.deadline = std::chrono::seconds(60);
-  auto listed = git_.run(list);
-  if (!listed) return std::unexpected(std::move(listed.error()));
   // Work goes on from the branch where it exists already.
-  std::string from;
-  for (const std::string& candidate : {branch, head, tag}) {
-    if (listed->output.find("\t" + candidate + "\n") != std::string::npos) {
-      from = candidate;
-      break;
-    }
-  }
-  if (from.empty())
-    return std::unexpected(
-        fmt::format("the repository has no branch or tag named {}", config_.ref));
-
-  GitRun fetch;
-  fetch.arguments = {"--git-dir",
-                     config_.repository.string(),
-                     "fetch",
-                     "--quiet",
-                     "--no-tags",
-                     "--no-write-fetch-head",
-                     "--no-recurse-submodules",
-                     config_.url,
-                     "+" + from + ":" + kStartRef};
-  fetch.deadline = std::chrono::seconds(1800);
-  if (auto fetched = git_.run(fetch); !fetched) return std::unexpected(std::move(fetched.error()));
+  const auto from = git_.fetch_first(
+      {branch, "refs/heads/" + config_.ref, "refs/tags/" + config_.ref}, kStartRef);
+  if (!from) return std::unexpected(from.error());
   auto start = in_repository({"rev-parse", "--verify", std::string(kStartRef) + "^{commit}"});
   if (!start) return std::unexpected(std::move(start.error()));
   start_ = *start;
@@ -160,7 +128,7 @@ std::expected<void, std::string> Courier::fetch() {
   // What cannot be read may hold work all the same.
   if (!before) log("warn", kUnreadable + before.error());
   kept_ = !before || before->has_value();
-  loose_ = kept_ && from != branch;
+  loose_ = kept_ && *from != branch;
   std::vector<std::string> references{kStartRef, branch};
   if (kept_) references.emplace_back(kKeptRef);
   if (loose_) references.emplace_back(kLooseRef);
@@ -169,7 +137,7 @@ std::expected<void, std::string> Courier::fetch() {
       return std::unexpected(std::move(set.error()));
   }
   if (auto handed = hand_out(branch); !handed) return handed;
-  log("info", fmt::format("fetched {} at {}", from, start_));
+  log("info", fmt::format("fetched {} at {}", *from, start_));
   return {};
 }
 

@@ -277,6 +277,39 @@ std::expected<GitResult, std::string> Git::run(const GitRun& run) const {
   return result;
 }
 
+std::expected<std::string, std::string> Git::fetch_first(const std::vector<std::string>& candidates,
+                                                         const std::string& into) const {
+  fs::remove_all(config_.repository);  // what a fetch that was cut short left
+  GitRun init;
+  init.arguments = {"init", "--quiet", "--bare", "--template=", config_.repository.string()};
+  if (auto made = run(init); !made) return std::unexpected(std::move(made.error()));
+  GitRun list;
+  list.arguments = {"ls-remote", "--quiet", config_.url};
+  list.arguments.insert(list.arguments.end(), candidates.begin(), candidates.end());
+  list.deadline = std::chrono::seconds(60);
+  auto listed = run(list);
+  if (!listed) return std::unexpected(std::move(listed.error()));
+  const auto from = std::ranges::find_if(candidates, [&](const std::string& candidate) {
+    return listed->output.find("\t" + candidate + "\n") != std::string::npos;
+  });
+  if (from == candidates.end())
+    return std::unexpected(
+        fmt::format("the repository has no branch or tag named {}", config_.ref));
+  GitRun fetch;
+  fetch.arguments = {"--git-dir",
+                     config_.repository.string(),
+                     "fetch",
+                     "--quiet",
+                     "--no-tags",
+                     "--no-write-fetch-head",
+                     "--no-recurse-submodules",
+                     config_.url,
+                     "+" + *from + ":" + into};
+  fetch.deadline = std::chrono::seconds(1800);
+  if (auto fetched = run(fetch); !fetched) return std::unexpected(std::move(fetched.error()));
+  return *from;
+}
+
 std::string read_token(const Config& config) {
   if (config.token_file.empty()) return {};
   std::ifstream in(config.token_file, std::ios::binary);

@@ -72,33 +72,9 @@ class Inputs {
   }
 
   std::expected<void, std::string> fetch() {
-    fs::remove_all(config_.repository);  // what a fetch that was cut short left
-    GitRun init;
-    init.arguments = {"init", "--quiet", "--bare", "--template=", config_.repository.string()};
-    if (auto made = git_.run(init); !made) return std::unexpected(std::move(made.error()));
-    const std::string head = "refs/heads/" + config_.ref;
-    const std::string tag = "refs/tags/" + config_.ref;
-    GitRun list;
-    list.arguments = {"ls-remote", "--quiet", config_.url, head, tag};
-    list.deadline = std::chrono::seconds(60);
-    auto listed = git_.run(list);
-    if (!listed) return std::unexpected(std::move(listed.error()));
-    std::string from;
-    for (const std::string& candidate : {head, tag}) {
-      if (listed->output.find("\t" + candidate + "\n") == std::string::npos) continue;
-      from = candidate;
-      break;
-    }
-    if (from.empty())
-      return std::unexpected(
-          fmt::format("the repository has no branch or tag named {}", config_.ref));
-    GitRun fetch;
-    fetch.arguments =
-        in_repository({"fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
-                       "--no-recurse-submodules", config_.url, "+" + from + ":" + kRef});
-    fetch.deadline = std::chrono::seconds(1800);
-    if (auto fetched = git_.run(fetch); !fetched)
-      return std::unexpected(std::move(fetched.error()));
+    const auto from =
+        git_.fetch_first({"refs/heads/" + config_.ref, "refs/tags/" + config_.ref}, kRef);
+    if (!from) return std::unexpected(from.error());
     auto tip = line({"rev-parse", "--verify", std::string(kRef) + "^{commit}"});
     if (!tip) return std::unexpected(std::move(tip.error()));
     commit_ = order_.commit.empty() ? *tip : order_.commit;

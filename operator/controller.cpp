@@ -71,7 +71,7 @@ struct Controller::Impl {
     kube::ReflectorOptions watching;
     watching.namespaces = options.namespaces;
     if (owned) watching.label_selector = std::string(kManagedByLabel) + "=" + kManagedBy;
-    watching.transform = resource == kube::resources::kPods ? lean_pod : without_managers;
+    watching.transform = [resource](Json object) { return lean(resource, std::move(object)); };
     // Each object is made lean as it comes: no page of whole ones is ever held.
     watching.streaming_list = true;
     if (resource == workspaces()) watching.indexes[kByNamespace] = namespace_index;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "json_access.h"
+#include "waiting.h"
 
 namespace palisade::op {
 
@@ -68,28 +69,19 @@ std::string courier_message(const Json& courier) {
 
 // Why a container cannot start, or "": what the kubelet says while it waits.
 std::string waiting_problem(const Json& status, std::string& reason) {
-  for (const char* list : {"initContainerStatuses", "containerStatuses"}) {
-    const Json& statuses = child(status, list);
-    if (!statuses.is_array()) continue;
-    for (const Json& entry : statuses) {
-      const Json& waiting = child(child(entry, "state"), "waiting");
-      const std::string why = text_at(waiting, "reason");
-      if (why.empty() || why == "PodInitializing" || why == "ContainerCreating") continue;
-      reason = why;
-      const std::string image = text_at(entry, "image");
-      const bool pull = why == "ErrImagePull" || why == "ImagePullBackOff" ||
-                        why == "InvalidImageName" || why == "ErrImageNeverPull";
-      std::string out = fmt::format("container {}: {}", text_at(entry, "name"),
-                                    printable(text_at(waiting, "message")));
-      if (pull)
-        out += fmt::format(
-            " (image {}: check spec.agent.image, the registry and its pull secret; it is tried "
-            "again by itself)",
-            image);
-      return out;
-    }
-  }
-  return {};
+  const auto waiting = waiting_container(status);
+  if (!waiting) return {};
+  reason = waiting->reason;
+  const bool pull = reason == "ErrImagePull" || reason == "ImagePullBackOff" ||
+                    reason == "InvalidImageName" || reason == "ErrImageNeverPull";
+  std::string out =
+      fmt::format("container {}: {}", waiting->container, printable(waiting->message));
+  if (pull)
+    out += fmt::format(
+        " (image {}: check spec.agent.image, the registry and its pull secret; it is tried "
+        "again by itself)",
+        waiting->image);
+  return out;
 }
 
 // How guard ends a session itself: its exit code and its word for it.

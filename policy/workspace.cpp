@@ -104,9 +104,7 @@ void models(Report& report, const Node& agent, const Node& llm, const Settings& 
   });
 }
 
-// spec.setup: image, limits, time and mirrors.
-void setup_of(Report& report, const Node& setup, const Settings& settings) {
-  const Node image = setup["image"];
+void image_of(Report& report, const Node& image, const Settings& settings) {
   const auto name = image.text();
   if (name.broken()) {
     report.wrong_type(image, "the name of an image");
@@ -114,6 +112,12 @@ void setup_of(Report& report, const Node& setup, const Settings& settings) {
     for (std::string& problem : image_problems(name.value, settings))
       report(image, std::move(problem));
   }
+}
+
+// spec.setup: image, limits, time and mirrors.
+void setup_of(Report& report, const Node& setup, const Settings& settings) {
+  const Node image = setup["image"];
+  image_of(report, image, settings);
   const Node resources = setup["resources"];
   limits_of(report, resources, settings);
   const Node timeout = setup["timeout"];
@@ -201,13 +205,7 @@ std::vector<Finding> evaluate_workspace(simdjson::dom::element workspace,
 
   // Absent: the operator's own, which pods are judged with.
   const Node image = agent["image"];
-  const auto name = image.text();
-  if (name.broken()) {
-    report.wrong_type(image, "the name of an image");
-  } else if (name.present()) {
-    for (std::string& problem : image_problems(name.value, settings))
-      report(image, std::move(problem));
-  }
+  image_of(report, image, settings);
 
   const Node user_namespace = isolation["userNamespace"];
   const auto own = user_namespace.boolean();

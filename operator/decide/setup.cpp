@@ -14,6 +14,7 @@
 #include "compare.h"
 #include "decide/decision.h"
 #include "judge.h"
+#include "waiting.h"
 
 namespace palisade::op {
 
@@ -67,17 +68,9 @@ std::string why_failed(const Json& pod) {
 
 // Why its containers do not start, or "".
 std::string waits_for(const Json& pod) {
-  for (const char* list : {"initContainerStatuses", "containerStatuses"}) {
-    const Json& statuses = child(child(pod, "status"), list);
-    if (!statuses.is_array()) continue;
-    for (const Json& entry : statuses) {
-      const Json& waiting = child(child(entry, "state"), "waiting");
-      const std::string why = text_at(waiting, "reason");
-      if (why.empty() || why == "PodInitializing" || why == "ContainerCreating") continue;
-      return fmt::format("; container {}: {} {}", text_at(entry, "name"), printable(why, 100),
-                         printable(text_at(waiting, "message")));
-    }
-  }
+  if (const auto waiting = waiting_container(child(pod, "status")))
+    return fmt::format("; container {}: {} {}", waiting->container, printable(waiting->reason, 100),
+                       printable(waiting->message));
   const Json& placed = condition_of(child(pod, "status"), "PodScheduled");
   if (text_at(placed, "status") == "False")
     return "; it is not scheduled: " + printable(text_at(placed, "message"));

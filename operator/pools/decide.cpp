@@ -14,6 +14,7 @@
 #include "json_access.h"
 #include "judge.h"
 #include "pools/pool_decision.h"
+#include "waiting.h"
 
 namespace palisade::op {
 
@@ -76,18 +77,11 @@ std::pair<std::string, std::string> trouble_of(const Json& pod) {
   if (text_at(scheduled, "status") == "False" && text_at(scheduled, "reason") == "Unschedulable")
     return {"Unschedulable", "no node takes pod " + text_at(child(pod, "metadata"), "name") + ": " +
                                  printable(text_at(scheduled, "message"))};
-  for (const char* list : {"initContainerStatuses", "containerStatuses"}) {
-    const Json& statuses = child(child(pod, "status"), list);
-    if (!statuses.is_array()) continue;
-    for (const Json& entry : statuses) {
-      const Json& waiting = child(child(entry, "state"), "waiting");
-      const std::string why = text_at(waiting, "reason");
-      if (why.empty() || why == "PodInitializing" || why == "ContainerCreating") continue;
-      return {why, fmt::format("pod {}, container {}: {}", text_at(child(pod, "metadata"), "name"),
-                               text_at(entry, "name"), printable(text_at(waiting, "message")))};
-    }
-  }
-  return {};
+  const auto waiting = waiting_container(child(pod, "status"));
+  if (!waiting) return {};
+  return {waiting->reason,
+          fmt::format("pod {}, container {}: {}", text_at(child(pod, "metadata"), "name"),
+                      waiting->container, printable(waiting->message))};
 }
 
 seconds pause_after(int failures) {

@@ -46,6 +46,10 @@ class Git {
   // An error where git could not be run, was ended or exited non-zero; its text is git's own, free
   // of the token.
   [[nodiscard]] std::expected<GitResult, std::string> run(const GitRun& run) const;
+  // Makes Config::repository anew, bare, and fetches into it, as `into`, the first of `candidates`
+  // (whole references of Config::url) that is there. Which one that was.
+  [[nodiscard]] std::expected<std::string, std::string> fetch_first(
+      const std::vector<std::string>& candidates, const std::string& into) const;
 
  private:
   const Config& config_;
