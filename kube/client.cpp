@@ -4,6 +4,7 @@
 #include <kube/client.h>
 #include <kube/percent.h>
 
+#include "decode.h"
 #include "identity.h"
 #include "status_error.h"
 #include "url.h"
@@ -40,11 +41,11 @@ std::string dump(const Json& object) {
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Result<Json> parse_object(const std::string& text, std::string_view what) {
-  Json object = Json::parse(text, nullptr, false);
-  if (!object.is_object())
+Result<Json> parse_object(const std::string& text, Shape shape, std::string_view what) {
+  auto object = decode(text, shape);
+  if (!object || !object->is_object())
     return std::unexpected(malformed(std::string(what) + ": the answer is not a JSON object"));
-  return object;
+  return std::move(*object);
 }
 
 // Without a name a path is the collection's: a delete would delete them all.
@@ -67,11 +68,12 @@ std::string resource_version_of(const Json& object) {
 
 // A line of a watch as an event, or the error that it is.
 Result<WatchEvent> parse_event(std::string_view line) {
-  Json event = Json::parse(line, nullptr, false);
-  if (!event.is_object()) return std::unexpected(malformed("watch: a line is not a JSON object"));
-  const std::string type = text_at(event, "type");
-  const auto object = event.find("object");
-  if (object == event.end() || !object->is_object())
+  auto event = decode(line, Shape::kEvent);
+  if (!event || !event->is_object())
+    return std::unexpected(malformed("watch: a line is not a JSON object"));
+  const std::string type = text_at(*event, "type");
+  const auto object = event->find("object");
+  if (object == event->end() || !object->is_object())
     return std::unexpected(malformed("watch: an event has no object"));
   if (type == "ERROR") {
     const auto code = object->find("code");
@@ -157,10 +159,11 @@ struct Client::Impl {
     return response;
   }
 
-  [[nodiscard]] Result<Json> call_json(const Request& request, const std::stop_token& stop) const {
+  [[nodiscard]] Result<Json> call_json(const Request& request, const std::stop_token& stop,
+                                       Shape shape = Shape::kObject) const {
     auto response = call(request, stop);
     if (!response) return std::unexpected(std::move(response.error()));
-    return parse_object(response->body,
+    return parse_object(response->body, shape,
                         request.method + " " + request.target.substr(0, request.target.find('?')));
   }
 
@@ -220,7 +223,7 @@ Result<ListPage> Client::list_page(const Resource& resource, const ListOptions& 
     query.add("resourceVersion", options.resource_version)
         .add("resourceVersionMatch", options.resource_version_match);
   }
-  auto body = impl_->call_json(impl_->request("GET", std::move(query).text()), stop);
+  auto body = impl_->call_json(impl_->request("GET", std::move(query).text()), stop, Shape::kList);
   if (!body) return std::unexpected(std::move(body.error()));
   ListPage page;
   const auto metadata = body->find("metadata");

@@ -17,7 +17,7 @@ namespace palisade::op {
 
 namespace {
 
-// Of what many workspaces name alike, a Service.
+// Of what many workspaces name alike: a Service, a user's Secret.
 constexpr auto kShared = std::chrono::seconds(1);
 constexpr auto kOffLimitsFresh = std::chrono::seconds(60);
 constexpr auto kGatewayCaFresh = std::chrono::seconds(10);
@@ -110,6 +110,7 @@ kube::Result<Observed> Gatherer::gather(const kube::ObjectPtr& workspace, std::s
     seen.gateway_ca = before->gateway_ca;
     seen.access = before->access;
     seen.policies = before->policies;
+    seen.surroundings = before->surroundings;
     return seen;
   }
 
@@ -135,6 +136,7 @@ kube::Result<Observed> Gatherer::gather(const kube::ObjectPtr& workspace, std::s
   auto bounds = policies(ns, stop);
   if (!bounds) return std::unexpected(std::move(bounds.error()));
   seen.policies = std::move(*bounds);
+  seen.surroundings = std::make_shared<const char>();
   return seen;
 }
 
@@ -182,7 +184,7 @@ kube::Result<kube::ObjectPtr> Gatherer::read(const kube::Resource& resource, con
 kube::Result<Json> Gatherer::fresh(const kube::Resource& resource, const std::string& ns,
                                    const std::string& name, const std::stop_token& stop) const {
   const std::string place = resource.plural + "/" + kube::object_key(ns, name);
-  const auto asked = std::chrono::steady_clock::now();
+  const auto asked = known_->now();
   {
     const std::scoped_lock lock(mutex_);
     std::erase_if(fresh_, [&](const auto& entry) { return asked - entry.second.at > kShared; });
@@ -212,7 +214,7 @@ kube::Result<std::expected<std::string, Problem>> Gatherer::line_of(
   const std::string fix =
       fmt::format("create it with: kubectl create secret generic {} -n {} --from-literal={}=VALUE",
                   reference.name, ns, reference.key);
-  auto secret = client_->get(kube::resources::kSecrets, ns, reference.name, stop);
+  auto secret = fresh(kube::resources::kSecrets, ns, reference.name, stop);
   if (!secret) {
     if (secret.error().is_not_found()) {
       return Outcome(std::unexpected(Problem{

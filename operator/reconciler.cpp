@@ -113,14 +113,20 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
       break;
     }
     seen->create_error = create_errors_.of(key);
+    if (before) seen->draft = before->draft;
     if (hooks_.complete) hooks_.complete(*seen, key);
-    Plan plan = decide(*seen, config_, now_());
+    const auto decide_now = [&] {
+      Plan made = decide(*seen, config_, now_());
+      if (made.draft) seen->draft = made.draft;
+      return made;
+    };
+    Plan plan = decide_now();
     if (plan.asks_turn && hooks_.turn) {
       hooks_.turn(*seen, key, stop);
-      plan = decide(*seen, config_, now_());
+      plan = decide_now();
     }
     while (plan.chooses_offer && hooks_.choose && !hooks_.choose(*seen))
-      plan = decide(*seen, config_, now_());
+      plan = decide_now();
     if (auto status = take_status(plan)) look.status = std::move(status);
     std::ranges::move(plan.events, std::back_inserter(look.events));
     if (!tell_first(look, plan, stop)) break;

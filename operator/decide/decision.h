@@ -86,6 +86,10 @@ class Decision {
   // The default images that a pod was made with are kept for its life: an operator that is upgraded
   // ends no session. A new pod gets the new ones, whatever the status says.
   [[nodiscard]] Defaults defaults() const;
+  // seen_.draft, where it is of the same.
+  [[nodiscard]] std::shared_ptr<const Draft> drawn(const Defaults& set, const Access& access,
+                                                   const std::string& token,
+                                                   const policy::Settings& bounds) const;
   // The gateway has no alias in the pod: it is known by its URL.
   [[nodiscard]] bool made_for_pod(const Access& access) const;
   // By which the relay judges the gateway's certificate: the newest. A live session keeps its own

@@ -81,8 +81,6 @@ void Decision::run() {
         kRefusedAgain);
     return;
   }
-  const Json pod = desired_pod(w_, set, *access, token);
-  const Json network = desired_network_policy(w_, *access);
   const policy::Settings bounds = bounds_of(config_, *seen_.policies);
   // The webhook has said so already, unless the policy is newer: no token is minted for it.
   if (!policy::repository_allowed(w_.url, bounds)) {
@@ -92,13 +90,16 @@ void Decision::run() {
            kRefusedAgain);
     return;
   }
-  if (const std::string offence = judge_pod(pod, bounds); !offence.empty()) {
+  plan_.draft = drawn(set, *access, token, bounds);
+  const Json& pod = plan_.draft->pod;
+  const Json& network = plan_.draft->network;
+  const Json& config_map = plan_.draft->config_map;
+  if (const std::string& offence = plan_.draft->offence; !offence.empty()) {
     refuse("PolicyViolation", "the administrator's policy refuses this session: " + offence,
            kRefusedAgain);
     return;
   }
-  const Json config_map = desired_config_map(w_, set, *access, seen_.unreachable);
-  if (const std::string excess = excess_of(pod, network, config_map, bounds); !excess.empty()) {
+  if (const std::string& excess = plan_.draft->excess; !excess.empty()) {
     refuse("ExceedsPermissions", excess, kRefusedAgain);
     return;
   }
@@ -162,6 +163,28 @@ void Decision::run() {
   } else {
     follow(pod, network, session);
   }
+}
+
+std::shared_ptr<const Draft> Decision::drawn(const Defaults& set, const Access& access,
+                                             const std::string& token,
+                                             const policy::Settings& bounds) const {
+  Draft out{w_, set, access, token, seen_.unreachable, seen_.surroundings, {}, {}, {}, {}, {}};
+  // No object tells of the finalizer, and none of whether what is left of the deadline is all of
+  // it.
+  out.workspace.has_finalizer = true;
+  out.workspace.time_left = w_.time();
+  const Draft* last = seen_.draft.get();
+  // What is read anew may be bounded anew.
+  if (last != nullptr && last->surroundings && last->surroundings == out.surroundings &&
+      last->workspace == out.workspace && last->defaults == set && last->access == access &&
+      last->token == token && last->unreachable == out.unreachable)
+    return seen_.draft;
+  out.pod = desired_pod(w_, set, access, token);
+  out.network = desired_network_policy(w_, access);
+  out.config_map = desired_config_map(w_, set, access, seen_.unreachable);
+  out.offence = judge_pod(out.pod, bounds);
+  if (out.offence.empty()) out.excess = excess_of(out.pod, out.network, out.config_map, bounds);
+  return std::make_shared<const Draft>(std::move(out));
 }
 
 Defaults Decision::defaults() const {

@@ -3,6 +3,7 @@ palisade_test(kube_transport_conformance_test
   SOURCES transport_conformance_test.cpp transport_tls_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
 palisade_test(kube_transport_stream_test
   SOURCES transport_reuse_test.cpp transport_stream_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
+palisade_test(kube_decode_test SOURCES decode_test.cpp USES palisade_kube nlohmann_json::nlohmann_json)
 palisade_test(kube_client_test SOURCES client_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
 palisade_test(kube_client_integration_test LABEL integration SOURCES client_integration_test.cpp USES palisade_kube_envtest)
 palisade_test(kube_config_test SOURCES config_test.cpp credentials_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL)
@@ -13,6 +14,7 @@ palisade_test(kube_proxy_test SOURCES proxy_test.cpp USES palisade_kube Boost::b
 palisade_test(kube_oidc_test SOURCES oidc_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL yaml-cpp)
 palisade_test(kube_patience_test SOURCES patience_test.cpp USES palisade_kube Boost::boost OpenSSL::SSL ZLIB::ZLIB)
 # These look at what is kube's own.
+target_include_directories(kube_decode_test PRIVATE ${CMAKE_SOURCE_DIR}/kube)
 target_include_directories(kube_config_test PRIVATE ${CMAKE_SOURCE_DIR}/kube)
 target_include_directories(kube_proxy_test PRIVATE ${CMAKE_SOURCE_DIR}/kube)
 target_include_directories(kube_oidc_test PRIVATE ${CMAKE_SOURCE_DIR}/kube)

@@ -108,7 +108,7 @@ using TransportWrap = std::function<std::shared_ptr<Transport>(std::shared_ptr<T
 // Thread-safe. Each call has its deadline (`call_deadline`); `stop` ends it early. 429 and 503 with
 // Retry-After are returned as errors with `retry_after` set: the caller decides. A malformed body
 // is MalformedResponse, never an exception. A call for one object without its name or namespace is
-// a 400 that never leaves the process.
+// a 400 that never leaves the process. Objects come without `metadata.managedFields`.
 class Client {
  public:
   // `calls` and `watches` may be one transport; cpprestsdk wants them apart.

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <expected>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,6 +41,20 @@ enum class WarmPods : std::uint8_t {
   kOffered,  // Observed::offer
 };
 
+// A session's objects, what the administrator has against them, and all that both were made from.
+// A look decides several times; where nothing of that has changed since, they are not made again.
+struct Draft {
+  Workspace workspace;
+  Defaults defaults;
+  Access access;
+  std::string token;
+  std::vector<Unreachable> unreachable;
+  std::shared_ptr<const void> surroundings;  // Observed::surroundings, and with it the policies
+  Json pod, network, config_map;
+  std::string offence;  // of the pod, against the policies; "": none
+  std::string excess;   // of what it would be allowed to do; "": none
+};
+
 struct Observed {
   Json workspace;
   // By name; null where there is none. The Secret and the NetworkPolicy are read live, the others
@@ -70,10 +85,14 @@ struct Observed {
   std::vector<Unreachable> unreachable;  // what a session must not be able to reach
   // AgentPolicies that select the workspace's namespace.
   std::expected<std::vector<policy::AgentPolicy>, Problem> policies;
+  // Equal and not null: token, policies and all else that is not the workspace's own are of one
+  // reading.
+  std::shared_ptr<const void> surroundings{};
   std::optional<Turn> turn;  // nullopt: it has not been asked for
   tokens::Memory memory;     // of the keeper, beside the Secrets
   std::string process;       // the keeper's
   std::string create_error;  // why the last attempt to make the session's objects failed; or ""
+  std::shared_ptr<const Draft> draft{};  // of the decision before (Plan::draft); may be null
 };
 
 // Why there is no token yet, where nothing is wrong.
@@ -128,7 +147,8 @@ struct Plan {
   bool tokens_told = false;  // the events tell Memory::lost
   bool asks_turn = false;    // to be decided again with Observed::turn
   bool gives_turn_back = false;
-  bool chooses_offer = false;  // Observed::offer is the pod that is to be taken
+  bool chooses_offer = false;            // Observed::offer is the pod that is to be taken
+  std::shared_ptr<const Draft> draft{};  // null where no session's objects were asked for
 };
 
 // What spec.limits.maxRunning of the AgentPolicies allows; the strictest one counts.

@@ -22,6 +22,7 @@ struct Gateway {
   [[nodiscard]] std::string llm_url() const { return url + "/v1"; }
   [[nodiscard]] std::string git_url() const { return url + "/git"; }
   [[nodiscard]] std::string archive_url() const { return url + "/archive"; }
+  bool operator==(const Gateway&) const = default;
 };
 
 // What the administrator has set for all workspaces.
@@ -31,6 +32,7 @@ struct Defaults {
   std::string
       git_ca;  // PEM of authorities that git hosts may use beside the public ones; may be empty
   std::optional<Gateway> gateway{};  // nullopt: there is none
+  bool operator==(const Defaults&) const = default;
 };
 
 struct Access {

@@ -36,6 +36,9 @@ class Known {
   explicit Known(std::function<Clock::time_point()> now = Clock::now)
       : now_(std::move(now)), swept_(now_()) {}
 
+  // By the clock that everything here goes by.
+  [[nodiscard]] Clock::time_point now() const { return now_(); }
+
   // The API server's answer about an object of a kind that is watched.
   void learn(const kube::Resource& resource, kube::ObjectPtr object);
   // A write of it, with the resourceVersion that it was looked at, is about to be sent; this is the

@@ -47,11 +47,13 @@ struct SecretRef {
   std::string name;
   std::string key = "token";
   std::string username = "x-access-token";
+  bool operator==(const SecretRef&) const = default;
 };
 
 struct SecretKey {
   std::string name;
   std::string key;
+  bool operator==(const SecretKey&) const = default;
 };
 
 // spec.repository.credentials.githubApp, .gitlab and .gitea: what mints tokens (operator/tokens).
@@ -60,22 +62,26 @@ struct GithubApp {
   std::optional<std::int64_t> installation_id;
   SecretKey private_key;
   std::string api_url;
+  bool operator==(const GithubApp&) const = default;
 };
 struct Gitlab {
   SecretKey secret;
   std::string api_url;
   std::string role;
+  bool operator==(const Gitlab&) const = default;
 };
 struct Gitea {
   std::string secret;
   std::string username_key;
   std::string password_key;
   std::string api_url;
+  bool operator==(const Gitea&) const = default;
 };
 
 struct MergeRequestSpec {
   std::string title;  // empty: made from the task
   bool draft = false;
+  bool operator==(const MergeRequestSpec&) const = default;
 };
 
 // spec.repository.mount: what the agent has of the project.
@@ -96,18 +102,21 @@ struct Task {
   std::vector<std::string> test_command;
   int rounds = 3;  // how often what they print goes back to the agent
   [[nodiscard]] bool has_checks() const { return !lint_command.empty() || !test_command.empty(); }
+  bool operator==(const Task&) const = default;
 };
 
 // spec.isolation.exec
 struct ExecSettings {
   bool audit = false;              // record what would have been refused, and let it through
   std::vector<std::string> allow;  // programs beyond Aider's own, by absolute path
+  bool operator==(const ExecSettings&) const = default;
 };
 
 // spec.storage
 struct Storage {
   std::string size = "5Gi";                  // a quantity
   std::optional<std::string> storage_class;  // nullopt: the cluster's default
+  bool operator==(const Storage&) const = default;
 };
 
 // spec.setup: what installs the project's dependencies before there is an agent.
@@ -122,6 +131,7 @@ struct Setup {
   std::chrono::seconds timeout{600};
   Json limits = Json::object();
   Json requests = Json::object();
+  bool operator==(const Setup&) const = default;
 };
 
 // A commit's full name, by SHA-1.
@@ -137,6 +147,7 @@ struct WarmPod {
   std::string pool;
   std::string since;                // when it was chosen (RFC 3339): the session's start
   std::chrono::seconds lifetime{};  // its activeDeadlineSeconds, which count from the pod's start
+  bool operator==(const WarmPod&) const = default;
 };
 // nullopt where there is none, or where it is none that the operator writes.
 [[nodiscard]] std::optional<WarmPod> warm_pod_of(const Json& workspace);
@@ -209,6 +220,7 @@ struct Workspace {
   [[nodiscard]] bool has_credentials() const { return secret || mints(); }
   // Whether its tokens are minted, and not copied.
   [[nodiscard]] bool mints() const { return github_app || gitlab || gitea; }
+  bool operator==(const Workspace&) const = default;
 };
 
 // The schema may have been by-passed (an older CRD, a conversion): what it promises is checked
