@@ -123,7 +123,7 @@ kube::Result<Observed> Gatherer::gather(const kube::ObjectPtr& workspace, std::s
   seen.token = std::move(*held);
   seen.llm_key = std::string();
   if (parsed->llm_key) {
-    auto line = line_of(parsed->ns, *parsed->llm_key, "key", stop);
+    auto line = line_of(*parsed, *parsed->llm_key, "key", stop);
     if (!line) return std::unexpected(std::move(line.error()));
     seen.llm_key = std::move(*line);
   }
@@ -182,13 +182,15 @@ kube::Result<kube::ObjectPtr> Gatherer::read(const kube::Resource& resource, con
 }
 
 kube::Result<Json> Gatherer::fresh(const kube::Resource& resource, const std::string& ns,
-                                   const std::string& name, const std::stop_token& stop) const {
+                                   const std::string& name, const std::stop_token& stop,
+                                   Known::Clock::time_point after) const {
   const std::string place = resource.plural + "/" + kube::object_key(ns, name);
   const auto asked = known_->now();
   {
     const std::scoped_lock lock(mutex_);
     std::erase_if(fresh_, [&](const auto& entry) { return asked - entry.second.at > kShared; });
-    if (const auto found = fresh_.find(place); found != fresh_.end()) return found->second.object;
+    if (const auto found = fresh_.find(place); found != fresh_.end() && found->second.at > after)
+      return found->second.object;
   }
   auto object = client_->get(resource, ns, name, stop);
   if (!object) return object;
@@ -204,17 +206,20 @@ kube::Result<std::expected<std::string, Problem>> Gatherer::token(
   if (!w.secret)
     return Outcome(
         std::unexpected(Problem{kMintingReason, "minted ones are read by fill_minted()"}));
-  return line_of(w.ns, {w.secret->name, w.secret->key}, "token", stop);
+  return line_of(w, {w.secret->name, w.secret->key}, "token", stop);
 }
 
 kube::Result<std::expected<std::string, Problem>> Gatherer::line_of(
-    const std::string& ns, const SecretKey& reference, const char* what,
+    const Workspace& w, const SecretKey& reference, const char* what,
     const std::stop_token& stop) const {
   using Outcome = std::expected<std::string, Problem>;
+  const std::string& ns = w.ns;
   const std::string fix =
       fmt::format("create it with: kubectl create secret generic {} -n {} --from-literal={}=VALUE",
                   reference.name, ns, reference.key);
-  auto secret = fresh(kube::resources::kSecrets, ns, reference.name, stop);
+  // Whoever touches the workspace has it read anew.
+  auto secret = fresh(kube::resources::kSecrets, ns, reference.name, stop,
+                      known_->secrets_forgotten(kube::object_key(ns, w.name)));
   if (!secret) {
     if (secret.error().is_not_found()) {
       return Outcome(std::unexpected(Problem{

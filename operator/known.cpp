@@ -151,8 +151,17 @@ bool Known::is_fresh(const Read& read, Clock::time_point now) {
 }
 
 void Known::forget_secrets(const std::string& key) {
+  const auto now = now_();
   const std::scoped_lock lock(mutex_);
+  sweep(now);
   secrets_.erase(key);
+  forgotten_[key] = now;
+}
+
+Known::Clock::time_point Known::secrets_forgotten(const std::string& key) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = forgotten_.find(key);
+  return found == forgotten_.end() ? Clock::time_point::min() : found->second;
 }
 
 void Known::suspect(const std::string& key) {
@@ -171,6 +180,7 @@ void Known::sweep(Clock::time_point now) {
   swept_ = now;
   std::erase_if(answers_, [&](const auto& entry) { return now - entry.second.at > kEchoWithin; });
   std::erase_if(ending_, [&](const auto& entry) { return now - entry.second.second > kEndedFor; });
+  std::erase_if(forgotten_, [&](const auto& entry) { return now - entry.second > kSecretFresh; });
   std::erase_if(suspects_, [&](const auto& entry) { return now - entry.second > kForeignFor; });
   for (auto& [key, of] : secrets_)
     std::erase_if(of, [&](const auto& one) { return !is_fresh(one.second, now); });

@@ -53,6 +53,21 @@ TEST_F(KnownTest, NoAnswerIsBelievedForLong) {
   EXPECT_EQ(newest(nullptr), 0);
 }
 
+TEST_F(KnownTest, WhenSecretsWereForgottenIsKnownForAMoment) {
+  const std::string key = "team-a/fix";
+  now_ += seconds(100);
+  EXPECT_EQ(known_.secrets_forgotten(key), Known::Clock::time_point::min());
+  known_.forget_secrets(key);
+  EXPECT_EQ(known_.secrets_forgotten(key), now_);
+  EXPECT_EQ(known_.secrets_forgotten("team-a/other"), Known::Clock::time_point::min());
+  const auto then = now_;
+  now_ += seconds(2);
+  EXPECT_EQ(known_.secrets_forgotten(key), then);
+  now_ += 2 * Known::kSecretFresh;
+  known_.learn_secret(key, "git", nullptr);  // sweeps
+  EXPECT_EQ(known_.secrets_forgotten(key), Known::Clock::time_point::min());
+}
+
 TEST_F(KnownTest, OnlyTheAnswerToTheLastWriteIsSettled) {
   EXPECT_FALSE(known_.is_answer(kPolicies, *at(5)));
   known_.learn(kPolicies, at(5));

@@ -82,16 +82,17 @@ class Gatherer {
   // Pods that are the workspace's beside its own.
   [[nodiscard]] kube::Result<void> find_strays(Observed& seen, const Workspace& named,
                                                const std::stop_token& stop) const;
-  // Shared by all workspaces: an object that was read less than a second ago. One that is not there
-  // is an error.
-  [[nodiscard]] kube::Result<Json> fresh(const kube::Resource& resource, const std::string& ns,
-                                         const std::string& name,
-                                         const std::stop_token& stop) const;
+  // Shared by all workspaces: an object that was read less than a second ago, and after `after`.
+  // One that is not there is an error.
+  [[nodiscard]] kube::Result<Json> fresh(
+      const kube::Resource& resource, const std::string& ns, const std::string& name,
+      const std::stop_token& stop,
+      Known::Clock::time_point after = Known::Clock::time_point::min()) const;
   [[nodiscard]] kube::Result<std::expected<std::string, Problem>> token(
       const Workspace& workspace, const std::stop_token& stop) const;
   // One line of printable characters that a user's Secret holds; `what` says it in messages.
   [[nodiscard]] kube::Result<std::expected<std::string, Problem>> line_of(
-      const std::string& ns, const SecretKey& reference, const char* what,
+      const Workspace& workspace, const SecretKey& reference, const char* what,
       const std::stop_token& stop) const;
   // The authorities of Palisade's own gateway, read anew every few seconds.
   [[nodiscard]] kube::Result<std::expected<std::string, Problem>> gateway_ca(

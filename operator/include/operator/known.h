@@ -70,7 +70,10 @@ class Known {
   void learn_secret(const std::string& key, const std::string& name, kube::ObjectPtr secret);
   [[nodiscard]] std::optional<kube::ObjectPtr> secret(const std::string& key,
                                                       const std::string& name);
+  // What was read of Secrets before now is no longer to be gone by for this workspace.
   void forget_secrets(const std::string& key);
+  // When that was said last, where it was within kSecretFresh; else the clock's least.
+  [[nodiscard]] Clock::time_point secrets_forgotten(const std::string& key);
 
   // Somebody else's object holds a name of this workspace: no cache knows it.
   void suspect(const std::string& key);
@@ -98,6 +101,7 @@ class Known {
   std::mutex mutex_;
   std::unordered_map<std::string, Answer> answers_;
   std::unordered_map<std::string, std::map<std::string, Read>> secrets_;
+  std::unordered_map<std::string, Clock::time_point> forgotten_;
   std::unordered_map<std::string, Clock::time_point> suspects_;
   std::unordered_map<std::string, std::pair<std::string, Clock::time_point>> ending_;  // uids
   Clock::time_point swept_;
