@@ -131,6 +131,7 @@ TEST(Chart, BadValuesAreRefusedByName) {
        "/gateway/archive/s3/endpoint"},
       {R"(gateway={"archive": {"s3": {"region": ""}}})", "/gateway/archive/s3/region"},
       {R"(gateway={"archive": {"s3": {"bucket": "Records"}}})", "/gateway/archive/s3/bucket"},
+      {R"(gateway={"archive": {"s3": {"bucket": "a..b"}}})", "/gateway/archive/s3/bucket"},
       {R"(gateway={"archive": {"s3": {"prefix": "/one"}}})", "/gateway/archive/s3/prefix"},
       {R"(gateway={"archive": {"s3": {"prefix": "one/../two"}}})", "/gateway/archive/s3/prefix"},
       {R"(gateway={"archive": {"s3": {"secretAccessKey": "x"}}})", "secretAccessKey"},

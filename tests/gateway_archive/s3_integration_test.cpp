@@ -5,6 +5,7 @@
 #include <gateway/archive/s3.h>
 #include <gmock/gmock.h>
 
+#include "gateway_archive/fixture.h"
 #include "gateway_archive/s3_server.h"
 #include "gateway_serve/coroutines.h"
 #include "refusal.h"
@@ -54,8 +55,10 @@ class S3Test : public ::testing::Test {
   static Outcome<void> close(S3Store& to, const Ends& ends) {
     return result_of(to.close(place(pod()), ends));
   }
+  static fs::path session() { return server_->session(place(pod()).path()); }
+  static std::vector<fs::path> pieces() { return S3Server::pieces(session(), "record"); }
   static std::string whole(const std::string& stream = "record") {
-    return server_->whole(stream, pod());
+    return S3Server::whole(session(), stream);
   }
 
   static inline std::unique_ptr<S3Server> server_;
@@ -72,10 +75,10 @@ TEST_F(S3Test, APieceIsAnObject) {
   EXPECT_EQ(second->bytes, 8U);
   EXPECT_EQ(second->added, 4U);
   EXPECT_EQ(append_to(*store, 0, "hello", Stream::kOutput)->bytes, 5U);
-  const auto pieces = server_->pieces("record", pod());
-  ASSERT_EQ(pieces.size(), 2U);
-  EXPECT_EQ(pieces[0].filename(), "0000000000000000");
-  EXPECT_EQ(pieces[1].filename(), "0000000000000004");
+  const auto all = pieces();
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_EQ(all[0].filename(), "0000000000000000");
+  EXPECT_EQ(all[1].filename(), "0000000000000004");
   EXPECT_EQ(whole(), "one\ntwo\n");
   EXPECT_EQ(whole("output"), "hello");
   // Another replica knows it by the bucket alone.
@@ -134,12 +137,11 @@ TEST_F(S3Test, AClosedSessionTakesNothingMore) {
   ASSERT_EQ(held(*other)->bytes, 6U);
   EXPECT_EQ(close(*store, {6, 1}).error().code, "gap");
   EXPECT_EQ(close(*store, {5, 0}).error().code, "rewrite");
-  EXPECT_FALSE(fs::exists(server_->session(pod()) / "complete.json"));
+  EXPECT_FALSE(fs::exists(session() / "complete.json"));
   const auto closed = close(*store, {6, 0});
   ASSERT_TRUE(closed) << closed.error().message;
   EXPECT_TRUE(close(*store, {6, 0}));
-  EXPECT_EQ(json::parse(read(server_->session(pod()) / "complete.json")),
-            json({{"record", 6}, {"output", 0}}));
+  EXPECT_EQ(json::parse(read(session() / "complete.json")), json({{"record", 6}, {"output", 0}}));
   // The other has known it as it was before.
   for (S3Store* one : {other.get(), store.get()}) {
     EXPECT_EQ(code_of(append_to(*one, 6, "more")), "closed");
@@ -223,7 +225,7 @@ TEST_F(S3Test, AThousandPiecesAndMore) {
 TEST_F(S3Test, APieceThatIsMissingIsFoundOut) {
   for (std::uint64_t i = 0; i < 3; ++i)
     ASSERT_TRUE(append_to(*store, 4 * i, "line"));
-  ASSERT_TRUE(fs::remove(server_->pieces("record", pod())[1]));
+  ASSERT_TRUE(fs::remove(pieces()[1]));
   const auto lost = held(*replica());
   ASSERT_FALSE(lost);
   EXPECT_EQ(lost.error().code, "archive_unavailable");
@@ -263,7 +265,7 @@ TEST_F(S3Test, AServerThatCannotBeUsedIsNamed) {
   // A certificate of an authority that is not the one.
   EXPECT_THAT(refusal_with([](S3Config& s3) { s3.authorities.clear(); }),
               AllOf(HasSubstr("archive_unavailable"), HasSubstr("does not answer")));
-  EXPECT_TRUE(server_->pieces("record", pod()).empty());
+  EXPECT_TRUE(pieces().empty());
 }
 
 TEST_F(S3Test, AServerThatIsAwayAndBack) {

@@ -3,16 +3,25 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <gateway/archive/config.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <kube/envtest_pki.h>
 
 #include "envtest_process.h"
 #include "free_port.h"
-#include "gateway_archive/fixture.h"
+#include "gateway_archive/folder.h"
 
 namespace palisade::gateway::archive::testing {
 
@@ -41,16 +50,12 @@ class S3Server {
          "--quiet", "posix", data().string()},
         folder_.path() / "log");
     if (!started) throw std::runtime_error(started.error().message);
-    const bool listens = gateway::testing::eventually([&] {
-      if (!process_.running()) throw std::runtime_error("versitygw ended: " + log());
-      try {
-        const Wire connects(port_);
-        return true;
-      } catch (const std::runtime_error&) {
-        return false;
-      }
-    });
-    if (!listens) throw std::runtime_error("versitygw does not listen: " + log());
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!listens()) {
+      if (!process_.running() || std::chrono::steady_clock::now() > deadline)
+        throw std::runtime_error("versitygw does not listen: " + log());
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
   }
   void stop() { process_.stop(SIGKILL, std::chrono::seconds(10)); }
 
@@ -73,23 +78,22 @@ class S3Server {
     return out;
   }
 
-  [[nodiscard]] fs::path session(const std::string& pod = "pod-1") const {
-    return data() / kBucket / kPrefix / "team-a/fix-login/uid-1" / pod;
+  // NAMESPACE/WORKSPACE/WORKSPACEUID/PODUID
+  [[nodiscard]] fs::path session(const std::string& path) const {
+    return data() / kBucket / kPrefix / path;
   }
-  [[nodiscard]] std::vector<fs::path> pieces(const std::string& stream,
-                                             const std::string& pod = "pod-1") const {
+  static std::vector<fs::path> pieces(const fs::path& session, const std::string& stream) {
     std::vector<fs::path> out;
-    if (!fs::exists(session(pod) / stream)) return out;
-    for (const auto& one : fs::directory_iterator(session(pod) / stream))
+    if (!fs::exists(session / stream)) return out;
+    for (const auto& one : fs::directory_iterator(session / stream))
       out.push_back(one.path());
     std::ranges::sort(out);
     return out;
   }
   // As somebody reads it: the pieces in the order of their names.
-  [[nodiscard]] std::string whole(const std::string& stream,
-                                  const std::string& pod = "pod-1") const {
+  static std::string whole(const fs::path& session, const std::string& stream) {
     std::string out;
-    for (const auto& one : pieces(stream, pod))
+    for (const auto& one : pieces(session, stream))
       out += read(one);
     return out;
   }
@@ -100,6 +104,17 @@ class S3Server {
   static T must(kube::Result<T> given) {
     if (!given) throw std::runtime_error(given.error().message);
     return std::move(*given);
+  }
+  [[nodiscard]] bool listens() const {
+    const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port_);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const bool out =
+        ::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+    ::close(socket);
+    return out;
   }
   [[nodiscard]] fs::path data() const { return folder_.path() / "data"; }
   [[nodiscard]] fs::path credentials() const { return folder_.path() / "credentials"; }
