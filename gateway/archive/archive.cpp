@@ -93,7 +93,7 @@ struct Archive::Impl {
   std::atomic<int> pieces{0};
 
   void tell(const Caller& caller, const char* verdict, int status, const std::string& code,
-            json more) const {
+            const json& more) const {
     json line{{"kind", "archive"}, {"namespace", caller.ns}, {"workspace", caller.workspace},
               {"pod", caller.pod}, {"verdict", verdict},     {"code", code},
               {"status", status}};

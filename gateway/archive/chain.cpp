@@ -110,19 +110,19 @@ Outcome<void> Session::take(const Listed& listed) {
   return {};
 }
 
-Outcome<void> Session::look(std::optional<Stream> stream) {
+Outcome<void> Session::look(Stream stream) {
   const auto began = steady_clock::now();
-  if (!known_) stream.reset();
+  const bool all = !known_;
   std::string after;
-  if (!stream) {
+  if (all) {
     seen_ = {};
-  } else if (chain(*stream).sealed) {
+  } else if (chain(stream).sealed) {
     return {};
-  } else if (chain(*stream).end > 0) {
+  } else if (chain(stream).end > 0) {
     // Before whatever begins at the end.
-    after = piece(*stream, chain(*stream).end - 1);
+    after = piece(stream, chain(stream).end - 1);
   }
-  const std::string prefix = stream ? folder(*stream) : key_ + "/";
+  const std::string prefix = all ? key_ + "/" : folder(stream);
   for (bool more = true; more;) {
     const auto listed = bucket_.list(prefix, after, patience_);
     if (!listed) return std::unexpected(listed.error());
@@ -131,7 +131,7 @@ Outcome<void> Session::look(std::optional<Stream> stream) {
     if (more) after = listed->objects.back().key;
   }
   for (const Stream one : kStreams) {
-    if (!stream || one == *stream) chain(one).seen = began;
+    if (all || one == stream) chain(one).seen = began;
   }
   known_ = true;
   memory_.keep(key_, seen_);
@@ -166,7 +166,7 @@ Outcome<std::uint64_t> Session::piece_around(Stream stream, std::uint64_t offset
     for (const auto& object : listed->objects) {
       const auto at = offset_in(std::string_view(object.key).substr(below.size()));
       if (at && *at > offset) more = false;
-      if (at && *at <= offset && offset - *at < object.size) begin = *at;
+      if (at && *at <= offset && offset - *at < object.size) begin = at;
     }
     if (more) after = listed->objects.back().key;
   }

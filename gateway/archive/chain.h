@@ -55,8 +55,8 @@ class Session {
   [[nodiscard]] Chain& chain(Stream stream);
   [[nodiscard]] std::string folder(Stream stream) const;
   [[nodiscard]] std::string piece(Stream stream, std::uint64_t offset) const;
-  // What is in the bucket now; of one stream, or all where nothing is known yet.
-  [[nodiscard]] Outcome<void> look(std::optional<Stream> stream);
+  // What is in the bucket now: of the stream, or of both where nothing is known yet.
+  [[nodiscard]] Outcome<void> look(Stream stream);
   [[nodiscard]] Outcome<void> take(const Listed& listed);
   // The piece at the chain's end that another has put: its bytes, "" where it is the seal.
   [[nodiscard]] Outcome<std::string> follow(Stream stream);

@@ -63,7 +63,7 @@ std::string canonical_query(Pairs query) {
   std::ranges::sort(query);
   std::string out;
   for (const auto& [name, value] : query)
-    out += (out.empty() ? "" : "&") + name + "=" + value;
+    out.append(out.empty() ? "" : "&").append(name).append("=").append(value);
   return out;
 }
 
@@ -75,8 +75,8 @@ std::string authorization(const Signable& request, const Credentials& credential
   std::string lines;
   std::string names;
   for (const auto& [name, value] : headers) {
-    lines += name + ":" + value + "\n";
-    names += (names.empty() ? "" : ";") + name;
+    lines.append(name).append(":").append(value).append("\n");
+    names.append(names.empty() ? "" : ";").append(name);
   }
   const std::string canonical = request.method + "\n" + request.path + "\n" +
                                 canonical_query(request.query) + "\n" + lines + "\n" + names +
