@@ -1,7 +1,9 @@
 #include "chain.h"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
+#include <thread>
 #include <utility>
 
 #include <gateway/archive/archive.h>
@@ -18,6 +20,8 @@ constexpr std::size_t kDigits = 16;
 constexpr std::size_t kMostKnown = 4096;  // in each of two generations
 // How old what is known of the other stream may be where a session's share is reckoned.
 constexpr auto kFresh = 1min;
+// Of what is compared, at a time.
+constexpr std::size_t kReaders = 8;
 constexpr std::array kStreams{Stream::kRecord, Stream::kOutput};
 constexpr const char* kComplete = "complete.json";
 
@@ -138,7 +142,7 @@ Outcome<void> Session::look(Stream stream) {
   return {};
 }
 
-Outcome<std::string> Session::read(Stream stream, std::uint64_t offset) {
+Outcome<std::string> Session::read(Stream stream, std::uint64_t offset) const {
   auto got = bucket_.get(piece(stream, offset), patience_);
   if (!got) return std::unexpected(std::move(got.error()));
   if (!*got || (*got)->size() > kMostPiece) return damaged(folder(stream), offset);
@@ -155,55 +159,66 @@ Outcome<std::string> Session::follow(Stream stream) {
   return there;
 }
 
-Outcome<std::uint64_t> Session::piece_around(Stream stream, std::uint64_t offset) {
+Outcome<std::vector<Piece>> Session::pieces_in(Stream stream, std::uint64_t from,
+                                               std::uint64_t to) {
   const std::string below = folder(stream);
-  std::string after = offset > kMostPiece ? piece(stream, offset - kMostPiece) : "";
-  std::optional<std::uint64_t> begin;
+  std::string after = from > kMostPiece ? piece(stream, from - kMostPiece) : "";
+  std::vector<Piece> out;
   for (bool more = true; more;) {
     const auto listed = bucket_.list(below, after, patience_);
     if (!listed) return std::unexpected(listed.error());
     more = listed->more;
     for (const auto& object : listed->objects) {
       const auto at = offset_in(std::string_view(object.key).substr(below.size()));
-      if (at && *at > offset) more = false;
-      if (at && *at <= offset && offset - *at < object.size) begin = at;
+      if (!at || object.size == 0 || *at + object.size <= from) continue;
+      if (*at >= to) {
+        more = false;
+        break;
+      }
+      const std::uint64_t due = out.empty() ? from : out.back().begin + out.back().size;
+      if (out.empty() ? *at > due : *at != due) return damaged(below, due);
+      out.push_back({*at, object.size});
     }
     if (more) after = listed->objects.back().key;
   }
-  if (!begin) return damaged(below, offset);
-  return *begin;
+  if (out.empty() || out.back().begin + out.back().size < to) return damaged(below, to);
+  return out;
 }
 
 Outcome<bool> Session::same_at(Stream stream, std::uint64_t offset, std::string_view bytes) {
   if (bytes.empty()) return true;
   // Most often an answer was lost, and the piece that comes again is one that is there.
-  auto got = bucket_.get(piece(stream, offset), patience_);
-  if (!got) return std::unexpected(std::move(got.error()));
-  std::uint64_t begin = offset;
-  std::string there;
-  if (*got) {
-    there = std::move(**got);
-  } else {
-    const auto around = piece_around(stream, offset);
-    if (!around) return std::unexpected(around.error());
-    begin = *around;
-    auto whole = read(stream, begin);
-    if (!whole) return std::unexpected(std::move(whole.error()));
-    there = std::move(*whole);
+  const auto first = bucket_.get(piece(stream, offset), patience_);
+  if (!first) return std::unexpected(first.error());
+  if (*first && (*first)->size() >= bytes.size())
+    return std::string_view(**first).substr(0, bytes.size()) == bytes;
+  const auto pieces = pieces_in(stream, offset, offset + bytes.size());
+  if (!pieces) return std::unexpected(pieces.error());
+  // They may be many small ones, and each read is a way to the bucket and back.
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  Outcome<bool> out = true;  // the first that was not so
+  const auto compare = [&] {
+    for (std::size_t i = next++; i < pieces->size(); i = next++) {
+      const auto [begin, size] = (*pieces)[i];
+      const auto there = read(stream, begin);
+      const std::uint64_t from = std::max(begin, offset);
+      const auto here = bytes.substr(from - offset, begin + size - from);
+      if (there && there->size() == size &&
+          std::string_view(*there).substr(from - begin, here.size()) == here)
+        continue;
+      next = pieces->size();
+      const std::scoped_lock lock(mutex);
+      if (out == true) out = there ? Outcome<bool>(false) : std::unexpected(there.error());
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    while (others.size() + 1 < std::min(kReaders, pieces->size()))
+      others.emplace_back(compare);
+    compare();
   }
-  for (;;) {
-    if (there.size() <= offset - begin) return damaged(folder(stream), begin);
-    const std::string_view here = std::string_view(there).substr(offset - begin);
-    const std::size_t both = std::min(here.size(), bytes.size());
-    if (here.substr(0, both) != bytes.substr(0, both)) return false;
-    bytes.remove_prefix(both);
-    if (bytes.empty()) return true;
-    begin += there.size();
-    offset = begin;
-    auto next = read(stream, begin);
-    if (!next) return std::unexpected(std::move(next.error()));
-    there = std::move(*next);
-  }
+  return out;
 }
 
 Outcome<Held> Session::held(Stream stream) {

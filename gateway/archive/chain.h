@@ -10,12 +10,18 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include <gateway/archive/store.h>
 
 #include "bucket.h"
 
 namespace palisade::gateway::archive {
+
+struct Piece {
+  std::uint64_t begin = 0;
+  std::uint64_t size = 0;
+};
 
 struct Chain {
   std::uint64_t end = 0;  // of pieces without a hole from 0 on
@@ -62,9 +68,10 @@ class Session {
   [[nodiscard]] Outcome<std::string> follow(Stream stream);
   // Whether the stream has `bytes` there; all of them are before its end.
   [[nodiscard]] Outcome<bool> same_at(Stream stream, std::uint64_t offset, std::string_view bytes);
-  // Where the piece begins that has the byte at `offset`.
-  [[nodiscard]] Outcome<std::uint64_t> piece_around(Stream stream, std::uint64_t offset);
-  [[nodiscard]] Outcome<std::string> read(Stream stream, std::uint64_t offset);
+  // Those that have the bytes from `from` to `to`, without a hole.
+  [[nodiscard]] Outcome<std::vector<Piece>> pieces_in(Stream stream, std::uint64_t from,
+                                                      std::uint64_t to);
+  [[nodiscard]] Outcome<std::string> read(Stream stream, std::uint64_t offset) const;
   [[nodiscard]] Outcome<void> seal(Stream stream);
 
   const Bucket& bucket_;

@@ -220,6 +220,12 @@ TEST_F(S3Test, AThousandPiecesAndMore) {
   EXPECT_EQ(held(*other)->bytes, 2 * kPieces);
   EXPECT_TRUE(append_to(*other, 2 * kPieces - 3, "\nx\nmore"));
   EXPECT_EQ(code_of(append_to(*other, 2 * kPieces - 3, "\nX\nmore")), "rewrite");
+  // Of what comes in one piece all are compared.
+  std::string all = whole();
+  const std::uint64_t from = all.size() - 401;
+  EXPECT_EQ(append_to(*other, from, std::string_view(all).substr(from))->added, 0U);
+  all[from + 200] = '?';
+  EXPECT_EQ(code_of(append_to(*other, from, std::string_view(all).substr(from))), "rewrite");
 }
 
 TEST_F(S3Test, APieceThatIsMissingIsFoundOut) {
