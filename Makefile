@@ -12,7 +12,7 @@ help: ## List the commands
 packages: ## Install the Debian packages that are missing (root)
 	@scripts/packages packages.txt e2e/packages.txt
 
-tools: packages ## Build etcd, Kubernetes, containerd, Helm and Gitea from their Go modules into build/tools/bin
+tools: packages ## Build etcd, Kubernetes, containerd, Helm, Gitea and versitygw from their Go modules into build/tools/bin
 	@e2e/tools/build
 
 build: packages ## Build what ships (build/release/bin)
@@ -27,8 +27,8 @@ format: ## Format the C++ sources in place
 unit: packages ## Unit tests under AddressSanitizer and UBSan
 	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS) -L unit
 
-integration: packages ## Tests against a real etcd and kube-apiserver, under the sanitizers
-	@e2e/tools/build etcd kube-apiserver kubectl helm podsecurity-testdata definitions
+integration: packages ## Tests against a real etcd, kube-apiserver and S3 server, under the sanitizers
+	@e2e/tools/build etcd kube-apiserver kubectl helm versitygw podsecurity-testdata definitions
 	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS) -L integration
 
 chaos: KILLS ?= 200

@@ -66,9 +66,10 @@ std::string log_trouble(const LogsArguments& options, const std::string& ns, con
                         const std::string& archive, const kube::Error& error) {
   const std::string who = options.one.workspace + " -n " + ns;
   if (error.is_not_found() && !archive.empty()) {
-    return printable("the session's pod " + pod + " in " + ns +
-                     " is not there (any more); what its agent printed is kept in " + archive +
-                     ", as output.log below the pod's UID (docs/archive.md)");
+    return printable(
+        "the session's pod " + pod + " in " + ns +
+        " is not there (any more); what its agent printed is kept in " + archive +
+        ", as output.log, or the pieces of output/, below the pod's UID (docs/archive.md)");
   }
   if (error.is_not_found()) {
     return printable("the session's pod " + pod + " in " + ns +

@@ -27,6 +27,7 @@ ETCD_PEER_PORT = 23800
 GIT_INTERFACE = "palisade-git0"
 GIT_IP = "10.202.0.10"
 GIT_PORT = 3000
+S3_PORT = 9000  # of a server at the same address
 
 OUTSIDE_NAMESPACE = "palisade-outside"
 OUTSIDE_INTERFACE = "palisade-out0"

@@ -12,6 +12,7 @@ import pytest
 
 from e2e.cluster import settings
 from e2e.harness import workspace as aw
+from e2e.harness.archived import assert_from_start_to_end, assert_has_what_was_printed, event_of
 from e2e.harness.shell import ROOT, apply, eventually, kubectl, kubectl_json, run
 from e2e.harness.world import EDIT_FILE, EDIT_REQUEST, GATEWAY, World, install_palisade
 
@@ -93,14 +94,6 @@ def workspace_folder(name: str) -> pathlib.Path:
     return DISK / NAMESPACE / name / aw.get(name, NAMESPACE)["metadata"]["uid"]
 
 
-def record_of(folder: pathlib.Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "record.jsonl").read_text().splitlines()]
-
-
-def event_of(line: dict[str, Any]) -> str:
-    return line["unmapped"]["palisade"]["event"]
-
-
 def test_a_session_is_whole_in_the_archive_once_its_pod_is_gone(project):
     workspace = aw.wait_phase("task", NAMESPACE, "Succeeded", timeout=240)
     archived = aw.wait_condition("task", NAMESPACE, "Archived", "True", "Complete")
@@ -113,11 +106,10 @@ def test_a_session_is_whole_in_the_archive_once_its_pod_is_gone(project):
     kubectl("delete", "pod", "task-agent", "-n", NAMESPACE, "--timeout=90s")
 
     assert (kept / "record.jsonl").read_text() == shown
-    lines = record_of(kept)
-    assert [line["metadata"]["sequence"] for line in lines] == list(range(1, len(lines) + 1)), "a line is missing"
-    assert event_of(lines[0]) == "SessionStarted" and event_of(lines[-1]) == "SessionEnded"
+    assert_from_start_to_end(shown)
     output = (kept / "output.log").read_text()
-    assert EDIT_FILE in output and all(line in output for line in printed.splitlines() if not line.startswith("palisade-guard:"))
+    assert EDIT_FILE in output
+    assert_has_what_was_printed(output, printed)
     sizes = {name: (kept / file).stat().st_size for name, file in (("record", "record.jsonl"), ("output", "output.log"))}
     assert json.loads((kept / "complete.json").read_text()) == sizes
     assert workspace["status"]["archive"]["bytes"] == sum(sizes.values())
@@ -178,6 +170,4 @@ def test_replicas_of_the_gateway_come_and_go(project):
     kubectl("rollout", "status", "deployment/palisade-gateway", "-n", GATEWAY, "--timeout=180s", timeout=190)
     kubectl("delete", "pod", "open-agent", "-n", NAMESPACE, "--timeout=120s", timeout=130)
     eventually("the session to be whole", lambda: (kept / "complete.json").exists() or None, timeout=60)
-    lines = record_of(kept)
-    assert [line["metadata"]["sequence"] for line in lines] == list(range(1, len(lines) + 1))
-    assert event_of(lines[-1]) == "SessionEnded"
+    assert_from_start_to_end((kept / "record.jsonl").read_text())

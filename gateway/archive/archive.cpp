@@ -93,7 +93,7 @@ struct Archive::Impl {
   std::atomic<int> pieces{0};
 
   void tell(const Caller& caller, const char* verdict, int status, const std::string& code,
-            json more) const {
+            const json& more) const {
     json line{{"kind", "archive"}, {"namespace", caller.ns}, {"workspace", caller.workspace},
               {"pod", caller.pod}, {"verdict", verdict},     {"code", code},
               {"status", status}};
@@ -121,8 +121,7 @@ struct Archive::Impl {
   Task<std::expected<Held, Refusal>> append(Exchange& exchange, const Place& place,
                                             const Asked& asked) {
     const Room room(pieces);
-    if (!room.had())
-      co_return refused(503, "archive_busy", "the archive has too much to write: try again");
+    if (!room.had()) co_return too_busy();
     const auto bytes = co_await exchange.read_all(kMostPiece);
     if (!bytes && bytes.error().fault == Fault::kTooLarge)
       co_return refused(413, "piece_too_large", "a piece has at most 262144 bytes");

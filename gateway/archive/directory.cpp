@@ -11,11 +11,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <gateway/archive/directory.h>
-#include <gateway/http/workers.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "on_worker.h"
 #include "refusal.h"
 
 namespace palisade::gateway::archive {
@@ -48,9 +48,6 @@ class Fd {
  private:
   int fd_;
 };
-
-template <class T>
-using Outcome = std::expected<T, Refusal>;
 
 // What the volume says. All of it may pass: the piece is sent again.
 std::unexpected<Refusal> failed(const char* what, int error = errno) {
@@ -166,10 +163,7 @@ Outcome<Held> add(const ArchiveConfig& config, const Place& place, Stream stream
   const int folder = session->folder.get();
   const char* const name = file_of(stream);
   const std::uint64_t end = size_of(folder, name);
-  if (offset > end)
-    return refused(
-        409, "gap",
-        "the stream ends at " + std::to_string(end) + ": what is before this piece is missing");
+  if (offset > end) return gap_at(end);
   const bool fresh = !is_there(folder, name);
   const Fd file(
       ::openat(folder, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0640));
@@ -177,20 +171,13 @@ Outcome<Held> add(const ArchiveConfig& config, const Place& place, Stream stream
   const auto there = static_cast<std::size_t>(std::min<std::uint64_t>(end - offset, bytes.size()));
   const auto same = same_at(file.get(), offset, bytes.substr(0, there));
   if (!same) return std::unexpected(same.error());
-  if (!*same)
-    return refused(409, "rewrite",
-                   "what the archive has of the stream is not what is sent now: it was changed "
-                   "after it was archived");
+  if (!*same) return rewritten();
   bytes.remove_prefix(there);
-  if (!bytes.empty() && session->closed())
-    return refused(409, "closed", "the session has ended: nothing is added to it any more");
+  if (!bytes.empty() && session->closed()) return already_closed();
   std::uint64_t all = bytes.size();
   for (const Stream one : kStreams)
     all += size_of(folder, file_of(one));
-  if (!bytes.empty() && all > config.session_bytes)
-    return refused(413, "quota",
-                   "the session has used up the " + std::to_string(config.session_bytes) +
-                       " bytes that the archive has for one (archive.sessionBytes)");
+  if (!bytes.empty() && all > config.session_bytes) return over_quota(config.session_bytes);
   if (const auto written = write_at(file.get(), end, bytes); !written)
     return std::unexpected(written.error());
   if (fresh && ::fsync(folder) != 0) return failed("a session's folder");
@@ -204,10 +191,7 @@ Outcome<void> finish(const std::filesystem::path& root, const Place& place, cons
   for (const auto& [stream, end] :
        {std::pair{Stream::kRecord, ends.record}, {Stream::kOutput, ends.output}}) {
     const std::uint64_t held = size_of(folder, file_of(stream));
-    if (held != end)
-      return refused(409, held < end ? "gap" : "rewrite",
-                     std::string(file_of(stream)) + " ends at " + std::to_string(held) +
-                         " here, and not at " + std::to_string(end));
+    if (held != end) return ends_elsewhere(file_of(stream), held, end);
   }
   if (session->closed()) return {};
   const std::string text = nlohmann::json{{"record", ends.record}, {"output", ends.output}}.dump();
@@ -228,23 +212,6 @@ struct DirectoryStore::Impl {
   explicit Impl(const ArchiveConfig& given)
       : config(std::make_shared<const ArchiveConfig>(given)), workers(kThreads, kMaxWaiting) {}
 
-  // `work` on a thread that may block. It owns all that it uses: whoever waits may be gone before
-  // it is done.
-  template <class T>
-  Task<Outcome<T>> on_disk(std::function<Outcome<T>()> work) {
-    struct Job {
-      std::function<Outcome<T>()> work;
-      std::optional<Outcome<T>> out;
-    };
-    const auto job = std::make_shared<Job>();
-    job->work = std::move(work);
-    const std::function<void()> run = [job] { job->out.emplace(job->work()); };
-    const auto ran = co_await workers.run(run);
-    if (!ran)
-      co_return refused(503, "archive_busy", "the archive has too much to write: try again");
-    co_return std::move(*job->out);
-  }
-
   const std::shared_ptr<const ArchiveConfig> config;
   Workers workers;
 };
@@ -258,7 +225,7 @@ Task<Outcome<Held>> DirectoryStore::held(const Place& place, Stream stream) {
   std::function<Outcome<Held>()> work = [config = impl_->config, place, stream] {
     return look(config->directory, place, stream);
   };
-  co_return co_await impl_->on_disk<Held>(std::move(work));
+  co_return co_await on_worker(impl_->workers, std::move(work));
 }
 
 Task<Outcome<Held>> DirectoryStore::append(const Place& place, Stream stream, std::uint64_t offset,
@@ -267,14 +234,14 @@ Task<Outcome<Held>> DirectoryStore::append(const Place& place, Stream stream, st
                                          piece = std::string(bytes)] {
     return add(*config, place, stream, offset, piece);
   };
-  co_return co_await impl_->on_disk<Held>(std::move(work));
+  co_return co_await on_worker(impl_->workers, std::move(work));
 }
 
 Task<Outcome<void>> DirectoryStore::close(const Place& place, const Ends& ends) {
   std::function<Outcome<void>()> work = [config = impl_->config, place, ends] {
     return finish(config->directory, place, ends);
   };
-  co_return co_await impl_->on_disk<void>(std::move(work));
+  co_return co_await on_worker(impl_->workers, std::move(work));
 }
 
 namespace {

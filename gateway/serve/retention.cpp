@@ -37,7 +37,8 @@ void Retention::run(const std::stop_token& stop) {
     const bool fresh = std::exchange(fresh_, false);
     changed_.wait_for(lock, stop, fresh ? std::chrono::seconds(kSoon) : kEvery,
                       [this] { return fresh_; });
-    if (stop.stop_requested() || fresh_ || !config_ || config_->retention_days == 0 || !leads_())
+    if (stop.stop_requested() || fresh_ || !config_ || config_->s3 ||
+        config_->retention_days == 0 || !leads_())
       continue;
     const archive::ArchiveConfig config = *config_;
     lock.unlock();

@@ -17,7 +17,7 @@ class Retention {
  public:
   // `leads`: whether this replica does it; of several that share a volume one should.
   explicit Retention(std::function<bool()> leads);
-  // nullopt, or retentionDays 0: everything is kept.
+  // nullopt, a bucket (its lifecycle rule does it) or retentionDays 0: everything is kept.
   void use(std::optional<archive::ArchiveConfig> config);
 
  private:

@@ -1,6 +1,8 @@
 #include <gateway/archive/directory.h>
+#include <gateway/archive/s3.h>
 #include <gateway/git/proxy.h>
 #include <gateway/llm/proxy.h>
+#include <spdlog/spdlog.h>
 
 #include "routes.h"
 
@@ -10,6 +12,9 @@ namespace {
 
 std::shared_ptr<archive::Store> store_of(const GatewayConfig& config) {
   if (!config.archive) return nullptr;
+  if (config.archive->s3)
+    return std::make_shared<archive::S3Store>(
+        *config.archive, [](const std::string& what) { spdlog::error("archive: {}", what); });
   return std::make_shared<archive::DirectoryStore>(*config.archive);
 }
 

@@ -100,6 +100,9 @@ inline const std::vector<Strings>& variations() {
       {R"(gateway={"archive": {"enabled": true, "pvc": {"storageClass": "nfs"}}})"},
       {R"(gateway={"replicas": 1, "archive": {"enabled": true, "pvc": {"existingClaim": "kept",
            "accessMode": "ReadWriteOnce"}}})"},
+      {R"(gateway={"archive": {"enabled": true, "retentionDays": 0, "s3": {
+           "endpoint": "https://s3.example.com:9000", "bucket": "records", "prefix": "one",
+           "credentialsSecret": "records", "ca": "PEM"}}})"},
       {R"(watchNamespaces=["default", "kube-public"])",
        R"(operator={"serviceNamespaces": ["kube-node-lease"]})"},
   };

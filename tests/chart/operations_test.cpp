@@ -153,15 +153,17 @@ TEST(ChartOperations, NothingIsKeptButTheDefinitionsAndTheArchive) {
   }
 }
 
+// gateway.json's.
+json archive_of(const std::vector<json>& all) {
+  const std::string text =
+      named(all, "ConfigMap", "palisade-gateway-config")["data"]["gateway.json"];
+  return json::parse(text).value("archive", json());
+}
+
 // What outlives sessions is on a volume of the gateway alone, and the operator says where.
 TEST(ChartOperations, TheArchiveIsTheGatewaysVolume) {
   const auto gateway = [](const std::vector<json>& all) {
     return named(all, "Deployment", "palisade-gateway")["spec"];
-  };
-  const auto archive_of = [](const std::vector<json>& all) {
-    const std::string text =
-        named(all, "ConfigMap", "palisade-gateway-config")["data"]["gateway.json"];
-    return json::parse(text).value("archive", json());
   };
   const auto mentions = [](const json& object) {
     return object.dump().find("archive") != std::string::npos;
@@ -199,6 +201,80 @@ TEST(ChartOperations, TheArchiveIsTheGatewaysVolume) {
   EXPECT_NE(two.code, 0);
   EXPECT_THAT(two.err, ::testing::HasSubstr("gateway.archive.pvc.accessMode: ReadWriteOnce is for "
                                             "one replica"));
+}
+
+// Or in a bucket, with a Secret of the gateway's alone and a way to it.
+TEST(ChartOperations, TheArchiveIsTheGatewaysBucket) {
+  const auto with = [](const std::string& s3, const std::string& more = R"("retentionDays": 0)",
+                       const std::string& policy = R"("upstreams": [])") {
+    return R"(gateway={"archive": {"enabled": true, )" + more + R"(, "s3": {)" + s3 +
+           R"(}}, "networkPolicy": {)" + policy + "}}";
+  };
+  const std::string least =
+      R"("endpoint": "https://s3.example.com", "bucket": "records", "credentialsSecret": "keys")";
+  const auto all = objects({with(least)});
+  json expected{{"endpoint", "https://s3.example.com"},
+                {"region", "us-east-1"},
+                {"bucket", "records"},
+                {"prefix", ""},
+                {"credentials", "/etc/palisade-s3"},
+                {"authorities", ""}};
+  EXPECT_EQ(archive_of(all), json({{"sessionBytes", 134217728}, {"s3", expected}}));
+  EXPECT_TRUE(of_kind(all, "PersistentVolumeClaim").empty());
+  const auto args_of = [](const std::vector<json>& rendered) {
+    const json operators = named(rendered, "Deployment", "palisade-operator");
+    return operators["spec"]["template"]["spec"]["containers"][0]["args"];
+  };
+  EXPECT_THAT(args_of(all), ::testing::Contains("--gateway-archive=s3://records"));
+  const json pod = named(all, "Deployment", "palisade-gateway")["spec"]["template"]["spec"];
+  EXPECT_THAT(pod["containers"][0]["volumeMounts"],
+              ::testing::Contains(json({{"name", "archive-credentials"},
+                                        {"mountPath", "/etc/palisade-s3"},
+                                        {"readOnly", true}})));
+  const auto secret = std::ranges::find_if(
+      pod["volumes"], [](const json& one) { return one["name"] == "archive-credentials"; });
+  ASSERT_NE(secret, pod["volumes"].end());
+  EXPECT_EQ((*secret)["secret"]["secretName"], "keys");
+  const auto way_of = [](const std::vector<json>& rendered) {
+    const json policy = named(rendered, "NetworkPolicy", "palisade-gateway");
+    json out = json::array();
+    for (const json& rule : policy["spec"]["egress"])
+      out.push_back(rule);
+    return out;
+  };
+  const json anywhere = {{"ipBlock", {{"cidr", "0.0.0.0/0"}, {"except", {"169.254.0.0/16"}}}}};
+  EXPECT_THAT(way_of(all),
+              ::testing::Contains(
+                  json({{"to", {anywhere}}, {"ports", {{{"protocol", "TCP"}, {"port", 443}}}}})));
+
+  // Elsewhere, below a prefix.
+  const auto near =
+      objects({with(R"("endpoint": "https://10.0.0.7:9000", "region": "local", "bucket": "records",
+               "prefix": "clusters/one", "credentialsSecret": "keys", "ca": "PEM")",
+                    R"("retentionDays": 0)", R"("s3": [{"ipBlock": {"cidr": "10.0.0.7/32"}}])")});
+  expected.update({{"endpoint", "https://10.0.0.7:9000"},
+                   {"region", "local"},
+                   {"prefix", "clusters/one"},
+                   {"authorities", "PEM"}});
+  EXPECT_EQ(archive_of(near)["s3"], expected);
+  EXPECT_THAT(args_of(near), ::testing::Contains("--gateway-archive=s3://records/clusters/one"));
+  EXPECT_THAT(way_of(near),
+              ::testing::Contains(json({{"to", {{{"ipBlock", {{"cidr", "10.0.0.7/32"}}}}}},
+                                        {"ports", {{{"protocol", "TCP"}, {"port", 9000}}}}})));
+
+  for (const auto& [values, error] : std::vector<std::pair<std::string, std::string>>{
+           {with(R"("endpoint": "https://x.example", "credentialsSecret": "keys")"),
+            "gateway.archive.s3.bucket: is missing"},
+           {with(R"("endpoint": "https://x.example", "bucket": "records")"),
+            "gateway.archive.s3.credentialsSecret: name"},
+           {with(least, R"("pvc": {"existingClaim": "kept"}, "retentionDays": 0)"),
+            "gateway.archive.pvc.existingClaim"},
+           {with(least, R"("sessionBytes": 1048576)"),
+            "gateway.archive.retentionDays: is for a volume; with s3 set it to 0"}}) {
+    const Outcome refused = render({values});
+    EXPECT_NE(refused.code, 0) << values;
+    EXPECT_THAT(refused.err, ::testing::HasSubstr(error));
+  }
 }
 
 // Whether the schema knows each value, and would refuse one more beside it.

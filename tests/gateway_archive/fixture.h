@@ -1,9 +1,6 @@
 // An archive on a folder of the test's, and sessions that send to it.
 #pragma once
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -15,45 +12,16 @@
 #include <gateway/archive/directory.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
+#include "gateway_archive/folder.h"
 #include "gateway_http/fixture.h"
 
 namespace palisade::gateway::archive::testing {
 
-namespace fs = std::filesystem;
 using gateway::testing::eventually;
 using gateway::testing::TestServer;
 using gateway::testing::Wire;
 using nlohmann::json;
-
-class Folder {
- public:
-  Folder() {
-    std::string name = fs::temp_directory_path() / "palisade-archive-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    path_ = name;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
-inline std::string read(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-inline void append(const fs::path& file, std::string_view text) {
-  std::ofstream(file, std::ios::binary | std::ios::app) << text;
-}
 
 class Lines : public Record {
  public:

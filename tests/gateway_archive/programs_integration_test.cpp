@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
+#include "gateway_archive/s3_server.h"
 #include "gateway_serve/program.h"
 
 namespace palisade::gateway::testing {
@@ -20,10 +21,8 @@ using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
-std::string read(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+using archive::testing::read;
+using archive::testing::S3Server;
 
 // The sidecar of one agent, and the volume on which guard writes.
 class RelayProcess {
@@ -84,7 +83,18 @@ class ArchivePrograms : public ::testing::Test {
     cluster_ = std::make_unique<Cluster>();
     cluster_->write_secret("openai", {{"api-key", "sk-first"}});
     cluster_->make_namespace("team-a");
-    std::ofstream(folder_ / "gateway.json") << Json{
+    write_config("gateway.json",
+                 {{"directory", (folder_ / "archive").string()}, {"retentionDays", 30}});
+  }
+  static void TearDownTestSuite() {
+    cluster_.reset();
+    upstream_.reset();
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+  }
+
+  static void write_config(const std::string& name, const Json& archive) {
+    std::ofstream(folder_ / name) << Json{
         {"llm",
          {{"upstreams", Json::array({{{"name", "openai"},
                                       {"url", upstream_->url()},
@@ -94,18 +104,12 @@ class ArchivePrograms : public ::testing::Test {
                                    {"routes", Json::array({{{"upstream", "openai"},
                                                             {"model", "gpt-4o"}}})}}})}}},
         {"git", {{"spool", (folder_ / "spool").string()}}},
-        {"archive", {{"directory", (folder_ / "archive").string()}, {"retentionDays", 30}}}};
+        {"archive", archive}};
   }
-  static void TearDownTestSuite() {
-    cluster_.reset();
-    upstream_.reset();
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
-  }
-
-  static std::unique_ptr<Gateway> start_gateway(const std::string& name) {
-    return std::make_unique<Gateway>(Gateway::Options{
-        cluster_->env().kubeconfig_path(), folder_ / "gateway.json", folder_ / (name + ".log")});
+  static std::unique_ptr<Gateway> start_gateway(const std::string& name,
+                                                const std::string& config = "gateway.json") {
+    return std::make_unique<Gateway>(Gateway::Options{cluster_->env().kubeconfig_path(),
+                                                      folder_ / config, folder_ / (name + ".log")});
   }
   static std::string authorities() {
     const auto trust =
@@ -207,6 +211,54 @@ TEST_F(ArchivePrograms, AWholeStreamThatDoesNotGetThereIsSaidInTheReport) {
   EXPECT_THAT(report["archive"]["bytes"].get<int>(), ::testing::AnyOf(0, 3)) << report;
   EXPECT_THAT(report["archive"]["trouble"].get<std::string>(),
               HasSubstr("the gateway cannot be reached"));
+}
+
+TEST_F(ArchivePrograms, ASessionIsWholeInABucket) {
+  S3Server server;
+  const archive::S3Config bucket = server.config().s3.value();
+  write_config("s3.json", {{"s3",
+                            {{"endpoint", bucket.endpoint},
+                             {"region", bucket.region},
+                             {"bucket", bucket.bucket},
+                             {"prefix", bucket.prefix},
+                             {"credentials", bucket.credentials.string()},
+                             {"authorities", bucket.authorities}}}});
+  // It serves without its bucket, and says so.
+  auto gateway = start_gateway("bucket", "s3.json");
+  ASSERT_TRUE(gateway->becomes_ready()) << gateway->log();
+  EXPECT_TRUE(eventually([&] {
+    return gateway->log().find("bucket cannot be used") != std::string::npos;
+  })) << gateway->log();
+  const Agent who = cluster_->make_agent("team-a", "bucket");
+  const fs::path session =
+      server.session(who.ns + "/" + who.name + "/" + who.workspace_uid + "/" + who.pod_uid);
+  std::string record = "{\"line\":1}\n";
+  RelayProcess relay(folder_ / "bucket", gateway->port(), authorities(), cluster_->token(who));
+  std::ofstream(relay.record()) << record;
+  ASSERT_TRUE(relay.start()) << relay.log();
+  EXPECT_TRUE(eventually(
+      [&] { return gateway->log().find("archive_unavailable") != std::string::npos; }, 60s))
+      << gateway->log();
+  server.start();
+  ASSERT_TRUE(eventually([&] { return S3Server::whole(session, "record") == record; }, 60s))
+      << relay.log() << gateway->log();
+  record += "{\"line\":2}\n";
+  std::ofstream(relay.record(), std::ios::app) << "{\"line\":2}\n";
+  const std::string said(600'000, 'x');
+  std::ofstream(relay.output()) << said;
+  relay.signal(SIGTERM);
+  EXPECT_EQ(S3Server::whole(session, "record"), record) << relay.log();
+  EXPECT_EQ(S3Server::whole(session, "output"), said);
+  // Three pieces, and the stream's end.
+  EXPECT_EQ(S3Server::pieces(session, "output").size(), 4U);
+  EXPECT_EQ(Json::parse(read(session / "complete.json")),
+            Json({{"record", record.size()}, {"output", said.size()}}));
+  const Json report = Json::parse(read(relay.report()), nullptr, false);
+  EXPECT_EQ(report["archive"], Json({{"bytes", said.size() + record.size()}, {"complete", true}}))
+      << report;
+  EXPECT_THAT(gateway->page("/metrics").body,
+              HasSubstr("palisade_gateway_archived_sessions_total 1"));
+  gateway->signal(SIGTERM);
 }
 
 }  // namespace

@@ -143,10 +143,61 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $own := dict "audience" .Values.gateway.audience }}
 {{- with .Values.gateway.archive }}
 {{- if .enabled }}
-{{- $_ := set $own "archive" (dict "directory" "/archive" "sessionBytes" (int64 .sessionBytes) "retentionDays" (int64 .retentionDays)) }}
+{{- $archive := dict "sessionBytes" (int64 .sessionBytes) }}
+{{- if include "palisade.archiveBucket" $ }}
+{{- $s3 := pick .s3 "endpoint" "region" "bucket" "prefix" }}
+{{- $_ := set $archive "s3" (merge $s3 (dict "credentials" "/etc/palisade-s3" "authorities" .s3.ca)) }}
+{{- else }}
+{{- $_ := merge $archive (dict "directory" "/archive" "retentionDays" (int64 .retentionDays)) }}
+{{- end }}
+{{- $_ := set $own "archive" $archive }}
 {{- end }}
 {{- end }}
 {{- toJson (mergeOverwrite (dict "git" $git) (deepCopy .Values.gateway.config) $own) }}
+{{- end }}
+
+{{/* Whether the gateway's archive is in a bucket: "true" or nothing. */}}
+{{- define "palisade.archiveBucket" -}}
+{{- with .Values.gateway.archive }}
+{{- if and .enabled .s3.endpoint }}
+{{- if not .s3.bucket }}
+{{- fail "gateway.archive.s3.bucket: is missing" }}
+{{- end }}
+{{- if not .s3.credentialsSecret }}
+{{- fail "gateway.archive.s3.credentialsSecret: name the Secret with accessKeyID and secretAccessKey" }}
+{{- end }}
+{{- if .pvc.existingClaim }}
+{{- fail "gateway.archive.s3: there is gateway.archive.pvc.existingClaim, too: take one of both" }}
+{{- end }}
+{{- if .retentionDays }}
+{{- fail "gateway.archive.retentionDays: is for a volume; with s3 set it to 0, and give the bucket a lifecycle rule (docs/archive.md)" }}
+{{- end }}
+{{- print "true" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The same for a volume. */}}
+{{- define "palisade.archiveVolume" -}}
+{{- if and .Values.gateway.archive.enabled (not (include "palisade.archiveBucket" .)) }}
+{{- print "true" }}
+{{- end }}
+{{- end }}
+
+{{/* Where it is, as people are told. */}}
+{{- define "palisade.archiveLocation" -}}
+{{- if include "palisade.archiveBucket" . }}
+{{- with .Values.gateway.archive.s3 }}
+{{- printf "s3://%s" (list .bucket .prefix | compact | join "/") }}
+{{- end }}
+{{- else }}
+{{- printf "pvc://%s/%s" .Values.gateway.namespace (include "palisade.archiveClaim" .) }}
+{{- end }}
+{{- end }}
+
+{{/* The port of its endpoint. */}}
+{{- define "palisade.archivePort" -}}
+{{- regexFind ":[0-9]+$" .Values.gateway.archive.s3.endpoint | trimPrefix ":" | default "443" }}
 {{- end }}
 
 {{/* The claim on which the gateway's archive is. */}}
@@ -157,7 +208,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{/* Whether two pods may have the archive's volume at a time. */}}
 {{- define "palisade.archiveAlone" -}}
 {{- with .Values.gateway.archive }}
-{{- if and .enabled (ne .pvc.accessMode "ReadWriteMany") }}
+{{- if and (include "palisade.archiveVolume" $) (ne .pvc.accessMode "ReadWriteMany") }}
 {{- if gt (int $.Values.gateway.replicas) 1 }}
 {{- fail (printf "gateway.archive.pvc.accessMode: %s is for one replica; take ReadWriteMany (and a StorageClass that has it), or set gateway.replicas to 1" .pvc.accessMode) }}
 {{- end }}

@@ -57,7 +57,7 @@ class Store {
   [[nodiscard]] virtual Task<std::expected<Held, Refusal>> held(const Place& place,
                                                                 Stream stream) = 0;
   // The piece that begins at `offset`. What of it is there already must be the same; the rest is
-  // added, and is on disk when this returns. The stream's new end.
+  // added, and is kept for good when this returns. The stream's new end.
   [[nodiscard]] virtual Task<std::expected<Held, Refusal>> append(const Place& place, Stream stream,
                                                                   std::uint64_t offset,
                                                                   std::string_view bytes) = 0;
