@@ -129,6 +129,7 @@ struct Plan {
   bool asks_turn = false;    // to be decided again with Observed::turn
   bool gives_turn_back = false;
   bool chooses_offer = false;  // Observed::offer is the pod that is to be taken
+  bool tells_first = false;    // the status is written before anything is carried out
 };
 
 // What spec.limits.maxRunning of the AgentPolicies allows; the strictest one counts.
