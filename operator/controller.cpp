@@ -141,16 +141,12 @@ struct Controller::Impl {
     return out;
   }
 
-  // Workspaces that wait for what a setup makes have no part in its claim.
   void setup_changed(const Json& claim) {
     const auto [ns, name] = kube::split_key(kube::object_key(claim));
     if (!leading || !is_setup_claim_name(name)) return;
-    const auto listed = workspaces_watch->cache().by_index(kByNamespace, ns);
-    for (const kube::ObjectPtr& workspace : listed) {
-      const Json& setup = child(child(*workspace, "status"), "setup");
-      if (text_at(setup, "claim") == name && text_at(setup, "phase") != "Ready")
-        queue.add(kube::object_key(*workspace));
-    }
+    for (const std::string& key :
+         setup_waiters(claim, workspaces_watch->cache().by_index(kByNamespace, ns)))
+      queue.add(key);
   }
 
   // A turn may have come free.

@@ -169,7 +169,8 @@ bool Reconciler::tell_first(Look& look, const Plan& plan, const std::stop_token&
   const bool ends = look.status && ends_pod(plan);
   // Which pod is taken stands in the status before it is.
   const bool takes = look.status && takes_pod(plan);
-  if (!unheard && !ends && !takes) return true;
+  const bool first = look.status && plan.tells_first;
+  if (!unheard && !ends && !takes && !first) return true;
   if (look.status) {
     const auto written = write(look, stop);
     if (!written) {

@@ -70,6 +70,18 @@ std::vector<Action> sweep_setups(const std::vector<kube::ObjectPtr>& claims,
   return out;
 }
 
+std::vector<std::string> setup_waiters(const Json& claim,
+                                       const std::vector<kube::ObjectPtr>& workspaces) {
+  const std::string name = text_at(child(claim, "metadata"), "name");
+  std::vector<std::string> out;
+  for (const kube::ObjectPtr& workspace : workspaces) {
+    const Json& setup = child(child(*workspace, "status"), "setup");
+    if (text_at(setup, "claim") == name && text_at(setup, "phase") != "Ready")
+      out.push_back(kube::object_key(*workspace));
+  }
+  return out;
+}
+
 SetupCollector::SetupCollector(std::shared_ptr<const kube::Client> client,
                                std::shared_ptr<Known> known, const kube::Cache& claims,
                                const kube::Cache& workspaces, seconds unused_for,
@@ -87,22 +99,25 @@ void SetupCollector::work(const std::stop_token& stop) const {
   std::unique_lock lock(mutex);
   while (!stop.stop_requested()) {
     never.wait_for(lock, stop, kSweepEach, [] { return false; });
-    if (stop.stop_requested()) return;
-    const auto claims = claims_.all();
-    for (Action& action : sweep_setups(claims, workspaces_.all(), now_(), unused_for_)) {
-      const Json subject{{"metadata", {{"name", action.name}, {"namespace", action.ns}}}};
-      const std::string what = action.ns + "/" + action.name;
-      const bool removes = action.kind == ActionKind::kDelete;
-      Plan plan;
-      plan.actions.push_back(std::move(action));
-      std::string error;
-      // What somebody has changed since is looked at again.
-      const auto done = execute(*client_, subject, plan, *known_, error, stop);
-      if (!done) {
-        spdlog::warn("setup {}: {}", what, done.error().text());
-      } else if (removes) {
-        spdlog::info("setup {}: removed, nobody uses it", what);
-      }
+    if (!stop.stop_requested()) sweep(stop);
+  }
+}
+
+void SetupCollector::sweep(const std::stop_token& stop) const {
+  const auto claims = claims_.all();
+  for (Action& action : sweep_setups(claims, workspaces_.all(), now_(), unused_for_)) {
+    const Json subject{{"metadata", {{"name", action.name}, {"namespace", action.ns}}}};
+    const std::string what = action.ns + "/" + action.name;
+    const bool removes = action.kind == ActionKind::kDelete;
+    Plan plan;
+    plan.actions.push_back(std::move(action));
+    std::string error;
+    // What somebody has changed since is looked at again.
+    const auto done = execute(*client_, subject, plan, *known_, error, stop);
+    if (!done) {
+      spdlog::warn("setup {}: {}", what, done.error().text());
+    } else if (removes) {
+      spdlog::info("setup {}: removed, nobody uses it", what);
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include <operator/gather.h>
@@ -20,6 +21,11 @@ namespace palisade::op {
                                                std::chrono::system_clock::time_point now,
                                                std::chrono::seconds unused_for);
 
+// Of `workspaces`, which are of the claim's namespace, those that wait for what it is to hold:
+// their keys. They have no part in the claim.
+[[nodiscard]] std::vector<std::string> setup_waiters(
+    const Json& claim, const std::vector<kube::ObjectPtr>& workspaces);
+
 class SetupCollector {
  public:
   SetupCollector(std::shared_ptr<const kube::Client> client, std::shared_ptr<Known> known,
@@ -27,7 +33,9 @@ class SetupCollector {
                  std::chrono::seconds unused_for,
                  std::function<std::chrono::system_clock::time_point()> now);
 
-  // Looks at all of them every so often, until it is to stop.
+  // One look at all of them.
+  void sweep(const std::stop_token& stop) const;
+  // The same every so often, until it is to stop.
   void work(const std::stop_token& stop) const;
 
  private:

@@ -70,7 +70,7 @@ void Decision::keep_secrets(const Access& access, const std::string& token) {
     repair(plan_, kSecrets, seen_.llm_secret, desired_llm_secret(w_, *seen_.llm_key), "data");
   if (gateway && !w_.has_credentials())
     remove(kSecrets, w_.gateway_secret(), seen_.gateway_secret, gateway_ns());
-  if (seen_.pod) return;
+  if (seen_.pod || seen_.setup_pod) return;
   // Not one whose tokens have yet to be taken back.
   if (!direct && !holds_tokens(seen_.secret)) remove(kSecrets, w_.git_secret(), seen_.secret);
   if (!gateway && !holds_tokens(seen_.gateway_secret))

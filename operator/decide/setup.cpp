@@ -344,6 +344,10 @@ bool Decision::setup_ran(const Json& wanted, const Json& network) {
                                version});
       return false;
     }
+    // On record before it may run: where it has ended unseen, what it leaves is half done.
+    record["podUID"] = uid_of(pod);
+    status_.set(kSetup, record);
+    plan_.tells_first = true;
     plan_.actions.push_back({ActionKind::kLiftGate, &kPods, w_.setup_object(), uid_of(pod), {}});
     return false;
   }
@@ -455,6 +459,7 @@ void Decision::use_setup() {
   if (text_at(record, "usedAt").empty()) {
     record["usedAt"] = format_time(now_);
     status_.set(kSetup, record);
+    plan_.tells_first = true;  // no setup runs after its agent, whoever comes next
   }
   const Json& cached = child(record, "cached");
   const bool was_there = cached.is_boolean() && cached.get<bool>();

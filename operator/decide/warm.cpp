@@ -73,6 +73,11 @@ void Decision::take(const Json& pod, const Json& network) {
     give_up_warm("it has gone");
     return;
   }
+  // It would be this session's loss, or even its end.
+  if (!is_warm(*seen_.warm_pod)) {
+    give_up_warm("it waits no longer");
+    return;
+  }
   if (!seen_.warm_account || !seen_.warm_config || !since || *since + kUnclaimedFor < now_ ||
       annotation(pod, kShapeAnnotation).empty() ||
       annotation(*seen_.warm_pod, kShapeAnnotation) != annotation(pod, kShapeAnnotation)) {

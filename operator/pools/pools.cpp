@@ -38,7 +38,8 @@ std::vector<std::string> pool_index(const Json& object) {
 Pools::Pools(std::shared_ptr<const kube::Client> client, std::shared_ptr<Gatherer> gatherer,
              std::shared_ptr<Known> known, Watched watched, Config config,
              std::map<std::string, std::string> gateways,
-             std::function<std::chrono::system_clock::time_point()> now, Hooks hooks)
+             std::function<std::chrono::system_clock::time_point()> now, Hooks hooks,
+             std::function<Steady::time_point()> steady)
     : client_(std::move(client)),
       gatherer_(std::move(gatherer)),
       known_(std::move(known)),
@@ -46,7 +47,8 @@ Pools::Pools(std::shared_ptr<const kube::Client> client, std::shared_ptr<Gathere
       config_(std::move(config)),
       gateways_(std::move(gateways)),
       now_(std::move(now)),
-      hooks_(std::move(hooks)) {}
+      hooks_(std::move(hooks)),
+      steady_(std::move(steady)) {}
 
 std::vector<std::string> Pools::of_template(const std::string& ns, const std::string& name) const {
   std::vector<std::string> out;
@@ -82,7 +84,7 @@ kube::ObjectPtr Pools::offer(const Workspace& workspace, const std::vector<std::
                              bool& fits) {
   const std::string& ns = workspace.ns;
   const std::string shape = warm_shape(workspace, config_.defaults);
-  const auto now = Steady::now();
+  const auto now = steady_();
   bool any = false;
   bool same = false;
   const std::scoped_lock lock(mutex_);
@@ -119,7 +121,7 @@ kube::ObjectPtr Pools::offer(const Workspace& workspace, const std::vector<std::
 }
 
 bool Pools::choose(const std::string& pod_uid, const std::string& workspace_uid) {
-  const auto now = Steady::now();
+  const auto now = steady_();
   const std::scoped_lock lock(mutex_);
   std::erase_if(chosen_,
                 [&](const auto& entry) { return now - entry.second.at > kForgottenAfter; });
@@ -130,11 +132,18 @@ bool Pools::choose(const std::string& pod_uid, const std::string& workspace_uid)
   return true;
 }
 
+bool Pools::choose(Observed& seen) {
+  if (choose(uid_of(*seen.offer), uid_of(seen.workspace))) return true;
+  seen.offer = nullptr;
+  offer(seen);
+  return false;
+}
+
 std::optional<std::chrono::nanoseconds> Pools::taken(const std::string& pod_uid) {
   const std::scoped_lock lock(mutex_);
   const auto found = chosen_.find(pod_uid);
   if (found == chosen_.end()) return std::nullopt;
-  const auto took = Steady::now() - found->second.at;
+  const auto took = steady_() - found->second.at;
   chosen_.erase(found);
   return took;
 }
@@ -146,7 +155,7 @@ kube::Result<void> Pools::find_places(PoolObserved& seen, const Pool& pool,
   {
     const std::scoped_lock lock(mutex_);
     auto& made = made_[key];
-    const auto now = Steady::now();
+    const auto now = steady_();
     std::erase_if(made, [&](const auto& entry) { return now - entry.second > Known::kEchoWithin; });
     for (const auto& entry : made)
       names.insert(entry.first);
@@ -215,7 +224,7 @@ kube::Result<PoolObserved> Pools::gather(const kube::ObjectPtr& object,
 void Pools::remember_made(const std::string& key, const Plan& plan) {
   const std::scoped_lock lock(mutex_);
   for (const Action& action : plan.actions) {
-    if (action.kind == ActionKind::kCreatePod) made_[key][action.name] = Steady::now();
+    if (action.kind == ActionKind::kCreatePod) made_[key][action.name] = steady_();
   }
 }
 

@@ -114,10 +114,7 @@ void PoolWorker::offer(Observed& seen) {
 }
 
 bool PoolWorker::choose(Observed& seen) {
-  if (pools_->choose(uid_of(*seen.offer), uid_of(seen.workspace))) return true;
-  seen.offer = nullptr;
-  offer(seen);
-  return false;
+  return pools_->choose(seen);
 }
 
 void PoolWorker::carried_out(const Observed& seen, const Plan& plan) {

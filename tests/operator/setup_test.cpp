@@ -276,6 +276,36 @@ TEST(Setup, ComesBeforeTheAgentAndEachStepAfterTheOneThatItNeeds) {
   EXPECT_EQ(guard["exec"]["folders"], Json::array({"/opt/setup/bin"}));
 }
 
+// A process that ends just after leaves to the next that the pod may have written to the claim.
+TEST(Setup, ItsPodAndItsUseAreOnRecordBeforeTheyBegin) {
+  World world;
+  int told = 0;
+  for (int rounds = 0; rounds < 40; ++rounds) {
+    if (world.seen.setup_pod && !(*world.seen.setup_pod)["spec"].contains("schedulingGates"))
+      world.end_setup("Succeeded");
+    const Plan plan = world.decide();
+    Json status = world.seen.workspace.value("status", Json::object());
+    for (const Action& action : plan.actions) {
+      if (action.kind == ActionKind::kStatus) status = action.object;
+    }
+    for (const Action& action : plan.actions) {
+      if (action.kind == ActionKind::kLiftGate && action.name == "fix-login-setup") {
+        EXPECT_TRUE(plan.tells_first);
+        EXPECT_EQ(status["setup"]["podUID"], action.uid);
+        ++told;
+      }
+      if (action.kind == ActionKind::kCreatePod && action.name == "fix-login-agent") {
+        EXPECT_TRUE(plan.tells_first);
+        EXPECT_FALSE(status["setup"]["usedAt"].get<std::string>().empty());
+        ++told;
+      }
+      world.carry_out(action);
+    }
+    if (plan.actions.empty()) world.let_go();
+  }
+  EXPECT_EQ(told, 2);
+}
+
 TEST(Setup, ABranchIsResolvedByAPodThatMountsNothing) {
   World world(wanting({{"ref", "main"}}));
   world.settle();

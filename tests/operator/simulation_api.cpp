@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#include <operator/pool.h>
+
+#include "json_access.h"
+
 namespace palisade::op::testing {
 
 namespace {
@@ -20,9 +24,14 @@ kube::Response status(int code, const std::string& reason, const std::string& me
 
 bool selected(const std::string& plural, const kube::ObjectPtr& object) {
   if (!object) return false;
-  if (plural == "agentworkspaces") return true;
+  if (plural.starts_with("agentworkspace")) return true;
   const Json& metadata = (*object)["metadata"];
   return metadata.contains("labels") && metadata["labels"].value(kManagedByLabel, "") == kManagedBy;
+}
+
+// Goes once nobody holds it back any more.
+bool has_finalizers(const std::string& plural) {
+  return plural == workspaces().plural || plural == pools().plural;
 }
 
 bool is_apply(const kube::Request& request) {
@@ -53,15 +62,43 @@ bool is_gated(const Json& pod) {
   return pod["spec"].contains("schedulingGates");
 }
 
-std::string owner_uid(const Json& object) {
-  const Json& metadata = object["metadata"];
-  if (const auto owners = metadata.find("ownerReferences"); owners != metadata.end()) {
-    for (const Json& owner : *owners) {
-      if (owner.value("controller", false)) return owner.value("uid", "");
+const Json& owner_of(const Json& object) {
+  const Json& owners = child(child(object, "metadata"), "ownerReferences");
+  if (owners.is_array()) {
+    for (const Json& owner : owners) {
+      if (owner.value("controller", false)) return owner;
     }
   }
-  const std::string name = metadata["name"];
+  return kNothing;
+}
+
+std::string owner_uid(const Json& object) {
+  if (const Json& owner = owner_of(object); !owner.empty()) return text_at(owner, "uid");
+  const std::string name = object["metadata"]["name"];
   return name.starts_with("git-") ? name.substr(4) : std::string();
+}
+
+bool is_a_pools(const Json& object) {
+  return text_at(owner_of(object), "kind") == kPoolApiKind;
+}
+
+std::string policy_of(const Json& pod) {
+  if (is_a_setups(pod)) return kube::object_key(pod);
+  const std::string owner = text_at(owner_of(pod), "name");
+  return kube::object_key(text_at(child(pod, "metadata"), "namespace"),
+                          is_a_pools(pod) ? pool_network_name(owner) : agent_object(owner));
+}
+
+bool is_a_setups(const Json& pod) {
+  return text_at(child(pod, "metadata"), "name").ends_with("-setup");
+}
+
+std::string setup_claim_of(const Json& pod) {
+  for (const Json& volume : child(pod["spec"], "volumes")) {
+    const std::string name = text_at(child(volume, "persistentVolumeClaim"), "claimName");
+    if (is_setup_claim_name(name)) return name;
+  }
+  return {};
 }
 
 kube::ObjectPtr ModelApi::find(const std::string& plural, const std::string& key) const {
@@ -109,7 +146,7 @@ void ModelApi::store(const std::string& plural, Json object) {
   if (before && before->value("spec", Json()) != object.value("spec", Json()))
     metadata["generation"] = metadata["generation"].get<int>() + 1;
   metadata["resourceVersion"] = std::to_string(++version_);
-  const bool ends = metadata.contains("deletionTimestamp") && plural == "agentworkspaces" &&
+  const bool ends = metadata.contains("deletionTimestamp") && has_finalizers(plural) &&
                     metadata.value("finalizers", Json::array()).empty();
   auto made = std::make_shared<const Json>(std::move(object));
   objects_[plural][key] = made;
@@ -153,8 +190,10 @@ void ModelApi::remove(const std::string& plural, const std::string& key, bool at
 
 void ModelApi::collect() {
   std::vector<std::string> owners;
-  for (const auto& object : all("agentworkspaces"))
-    owners.push_back((*object)["metadata"]["uid"]);
+  for (const char* plural : {"agentworkspaces", "agentworkspacepools"}) {
+    for (const auto& object : all(plural))
+      owners.push_back((*object)["metadata"]["uid"]);
+  }
   for (auto& [plural, kind] : objects_) {
     std::vector<std::string> orphans;
     for (const auto& [key, object] : kind) {
@@ -194,7 +233,7 @@ kube::Response ModelApi::answer(const kube::Request& request, const Place& place
     return {200, {}, found->dump()};
   }
   const Json body = request.body.empty() ? Json::object() : Json::parse(request.body);
-  ++writes;
+  if (place.plural != volume_claims().plural) ++writes;
   kube::Response out;
   Place at = place;
   if (request.method == "POST") at.name = body["metadata"]["name"];
@@ -205,6 +244,7 @@ kube::Response ModelApi::answer(const kube::Request& request, const Place& place
     } else {
       Json object = body;
       object["metadata"]["namespace"] = at.ns;
+      object["metadata"]["creationTimestamp"] = format_time(now);
       store(at.plural, std::move(object));
       out = {201, {}, find(at.plural, at.key())->dump()};
     }
@@ -261,10 +301,13 @@ kube::Response ModelApi::patch(const kube::Request& request, const Place& place,
 kube::Response ModelApi::erase(const Place& place, const Json& options) {
   const auto found = find(place.plural, place.key());
   const Json preconditions = options.value("preconditions", Json::object());
-  if (preconditions.contains("uid") && preconditions["uid"] != (*found)["metadata"]["uid"])
-    return status(409, "Conflict", "uid mismatch");
+  for (const char* field : {"uid", "resourceVersion"}) {
+    if (preconditions.contains(field) && preconditions[field] != (*found)["metadata"][field])
+      return status(409, "Conflict", std::string(field) + " mismatch");
+  }
   const bool lingers =
-      place.plural == "agentworkspaces" ||
+      has_finalizers(place.plural) ||
+      (place.plural == volume_claims().plural && is_mounted(place.key())) ||
       (place.plural == "pods" && (*found)["spec"].contains("nodeName") && !is_final(*found));
   if (!lingers) {
     drop(place.plural, place.key());

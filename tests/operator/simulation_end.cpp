@@ -62,6 +62,11 @@ std::string World::settle() {
   for (int minutes = 0; minutes < 40 && !why.empty(); minutes += 6) {
     pass(std::chrono::minutes(6));
     drain();
+    // A setup goes on step by step.
+    for (int steps = 0; has_setups_ && steps < 6; ++steps) {
+      pass(std::chrono::seconds(5));
+      drain();
+    }
     if (!api_.broken.empty()) return api_.broken;
     why = wrong();
   }
@@ -96,8 +101,9 @@ Access World::access_of(const Workspace& workspace) const {
 std::string World::not_prompt() const {
   for (const auto& workspace : api_.all("agentworkspaces")) {
     const std::string key = kube::object_key(*workspace);
-    const auto pod = api_.find("pods", key + "-agent");
-    const bool lives = pod && !is_gated(*pod) && !is_final(*pod) &&
+    const auto pod = api_.find("pods", pod_key(key));
+    const bool lives = pod && owner_uid(*pod) == (*workspace)["metadata"]["uid"] &&
+                       !is_gated(*pod) && !is_final(*pod) &&
                        !(*pod)["metadata"].contains("deletionTimestamp");
     if (!lives || clashed_.contains(key) || is_final(*workspace)) continue;
     const auto policy = api_.find("networkpolicies", key + "-agent");
@@ -132,7 +138,7 @@ std::string World::wrong_session(const Workspace& wanted, const Json& workspace)
   if (section(*pod, "metadata")["labels"] != made["metadata"]["labels"] ||
       (*pod)["spec"].contains("ephemeralContainers"))
     return "has a pod that others changed";
-  const auto policy = api_.find("networkpolicies", agent);
+  const auto policy = api_.find("networkpolicies", wanted.ns + "/" + wanted.network_policy());
   if (!policy || section(*policy, "spec") != desired_network_policy(wanted, access)["spec"])
     return "has another network than its spec's";
   const auto config_map = api_.find("configmaps", agent);
@@ -160,7 +166,9 @@ std::string World::wrong_session(const Workspace& wanted, const Json& workspace)
 std::string World::wrong_with(const Json& workspace) const {
   const auto parsed = parse_workspace(workspace);
   if (!parsed) return "cannot be read: " + parsed.error();
-  const Workspace& wanted = *parsed;
+  Workspace wanted = *parsed;
+  if (wanted.setup)
+    wanted.setup_claim = section(section(workspace, "status"), "setup").value("claim", "");
   if (wanted.deleting) return "never goes";
   const int restarts = section(workspace, "status").value("restarts", 0);
   const auto lost = losses_.find(wanted.uid);
@@ -169,7 +177,13 @@ std::string World::wrong_with(const Json& workspace) const {
   if (restarts > (lost == losses_.end() ? 0 : lost->second) + late_ends_)
     return "counts " + std::to_string(restarts) + " lost pods, which are too many";
   const bool finished = is_final(workspace);
-  if (finished && !ended_.contains(wanted.uid)) return "has ended, but its agent has not";
+  if (has_setups_) {
+    if (const std::string why = wrong_setup(workspace); !why.empty()) return why;
+  }
+  const bool unprepared =
+      section(section(workspace, "status"), "result").value("reason", "").starts_with("Setup");
+  if (finished && !unprepared && !ended_.contains(wanted.uid))
+    return "has ended, but its agent has not";
   if (!finished && !wanted.suspend) return wrong_session(wanted, workspace);
   const auto pod = api_.find("pods", wanted.ns + "/" + wanted.agent_object());
   if (pod && !(finished && is_final(*pod))) return "has a pod, and should not";
@@ -187,6 +201,12 @@ std::string World::wrong() const {
     if (const std::string why = wrong_with(*workspace); !why.empty())
       return kube::object_key(*workspace) + " " + why;
   }
+  for (const auto& pool : api_.all("agentworkspacepools")) {
+    owners.insert((*pool)["metadata"]["uid"]);
+    if (const std::string why = wrong_pool(*pool); !why.empty())
+      return "pool " + kube::object_key(*pool) + " " + why;
+  }
+  if (const std::string why = wrong_claims(); !why.empty()) return why;
   for (const char* plural :
        {"pods", "networkpolicies", "configmaps", "serviceaccounts", "secrets"}) {
     for (const auto& object : api_.all(plural)) {

@@ -22,7 +22,14 @@ Json aider(const char* state, const Json& what) {
 }  // namespace
 
 std::string World::workspace_key() {
-  return std::string(kNs) + "/ws-" + std::to_string(pick(4) == 3 ? 1 : 0);
+  const int second = has_pools_ || has_setups_ ? 50 : 25;  // two are after the same there
+  return std::string(kNs) + "/ws-" + (happens(second) ? "1" : "0");
+}
+
+std::string World::pod_key(const std::string& workspace) const {
+  const auto found = api_.find("agentworkspaces", workspace);
+  const auto [ns, name] = kube::split_key(workspace);
+  return kube::object_key(ns, found ? pod_name_of(*found) : agent_object(name));
 }
 
 Json World::rules() {
@@ -52,6 +59,7 @@ void World::pass(std::chrono::seconds time) {
 
 // Creates, changes, suspends, resumes, deletes.
 void World::user() {
+  if (has_pools_ && pick(4) == 3) return use_pools();
   const std::string key = workspace_key();
   if (!api_.find("agentworkspaces", key)) {
     Json object = usual_workspace();
@@ -59,6 +67,8 @@ void World::user() {
     object["spec"]["repository"]["url"] = "https://192.0.2.10/team/app.git";
     object["spec"]["lifecycle"] = {{"maxRestarts", 10}, {"deadline", "24h"}};
     object["spec"]["isolation"]["egress"] = rules();
+    if (has_pools_) fill_in_template(object);
+    if (has_setups_) ask_for_setup(object);
     note("user: creates " + key);
     api_.put("agentworkspaces", std::move(object));
     return;
@@ -104,18 +114,20 @@ void World::user() {
 
 // Edits, deletes and takes the names of the session's objects.
 void World::meddle() {
+  if (has_pools_ && pick(3) == 2) return meddle_with_pools();
+  if (has_setups_ && pick(3) == 2) return meddle_with_setups();
   const std::string key = workspace_key();
   const auto workspace = api_.find("agentworkspaces", key);
   const std::string uid = workspace ? (*workspace)["metadata"]["uid"].get<std::string>() : "";
-  const std::string agent = key + "-agent";
   std::string plural;
-  std::string at = agent;
+  std::string at = pod_key(key);
   Json change;
   switch (pick(7)) {
     case 0:
     case 1:
     case 2:
       plural = "networkpolicies";
+      at = key + "-agent";
       change = std::array<Json, 5>{
           Json{{"spec", {{"egress", Json::array({Json::object()})}}}},
           Json{{"spec", {{"ingress", Json::array({Json::object()})}}}},
@@ -181,25 +193,37 @@ void World::run_pods() {
     if (metadata.contains("deletionTimestamp")) {
       note("kubelet: lets go of " + key);
       api_.remove("pods", key, true);
-    } else if (!is_gated(*pod) && !pod->contains("status")) {
-      edit("kubelet", "pods", key,
-           {{"spec", {{"nodeName", "node-1"}}},
-            {"status",
-             {{"phase", "Running"},
-              {"startTime", format_time(api_.now)},
-              {"containerStatuses", aider("running", {{"startedAt", "x"}})}}}});
+    } else if (!is_gated(*pod) && !is_final(*pod) && is_made_warm(*pod)) {
+      run_warm_pod(pod);
+    } else if (is_a_setups(*pod)) {
+      run_setup_pod(pod);
+    } else if (!is_gated(*pod) && !pod->contains("status") &&
+               (setup_claim_of(*pod).empty() || api_.mounts_claim(*pod))) {
+      edit(
+          "kubelet", "pods", key,
+          {{"spec", {{"nodeName", "node-1"}}}, {"status", {{"startTime", format_time(api_.now)}}}});
+      begin_aider(key);
     }
   }
+  let_go_of_claims();
+}
+
+void World::begin_aider(const std::string& pod) {
+  edit("kubelet", "pods", pod,
+       {{"status",
+         {{"phase", "Running"}, {"containerStatuses", aider("running", {{"startedAt", "x"}})}}}});
 }
 
 void World::kubelet() {
   const int what = pick(12);
   if (what < 9) return run_pods();
-  const std::string key = workspace_key() + "-agent";
+  if (has_pools_ && pick(3) == 2) return fail_warm_pod();
+  if (has_setups_ && pick(3) == 2) return fail_setup_pod();
+  const std::string key = pod_key(workspace_key());
   const auto pod = api_.find("pods", key);
   if (!pod || is_final(*pod) || !(*pod)["spec"].contains("nodeName")) return;
   const std::string owner = owner_uid(*pod);
-  if (owner.empty()) return;
+  if (owner.empty() || is_a_pools(*pod)) return;
   if (what == 9) {
     ++losses_[owner];
     edit("kubelet", "pods", key,
@@ -209,7 +233,7 @@ void World::kubelet() {
             {"message", "The node was low on resource: memory."}}}});
     return;
   }
-  end_agent(pod, what == 10);
+  if ((*pod)["status"].contains("containerStatuses")) end_agent(pod, what == 10);
 }
 
 // By itself.
@@ -232,6 +256,7 @@ void World::heal() {
     api_.put("secrets", {{"metadata", {{"namespace", kNs}, {"name", "app-git-token"}}},
                          {"data", {{"token", "dG9rZW4tMQ=="}}}});
   }
+  if (has_pools_) heal_pools();
   for (const char* plural : {"pods", "networkpolicies", "configmaps", "serviceaccounts"}) {
     for (const auto& object : api_.all(plural)) {
       const Json& metadata = (*object)["metadata"];

@@ -2,8 +2,9 @@
 // model API server (simulation_api.h): watches that lag each by itself or begin anew, requests that
 // fail or lose their answers, crashes between any two requests, several workers, another process
 // that stands by and takes over with whatever it has heard of, users, meddlers and kubelet at any
-// time. After every write the promises hold; once all is quiet each workspace is exactly as its
-// spec says.
+// time. A quarter of the worlds have a pool whose pods workspaces take (simulation_pools.cpp), a
+// quarter workspaces with a setup (simulation_setups.cpp). After every write the promises hold;
+// once all is quiet each workspace and each pool is exactly as its spec says.
 //
 // Two processes do not work at once, as the Lease has it (operator/fence.h): two with an old view
 // of a workspace could write against each other without end. What the Lease leaves open is here: a
@@ -28,10 +29,19 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Tape = std::vector<std::uint32_t>;
 
-std::string run(Choices choices, Tape* tape = nullptr,
-                std::vector<std::string>* history = nullptr) {
+// What came about in all interleavings.
+struct Seen {
+  int taken = 0, set_up = 0;
+};
+
+std::string run(Choices choices, Tape* tape = nullptr, std::vector<std::string>* history = nullptr,
+                Seen* seen = nullptr) {
   World world(choices, history != nullptr);
   std::string out = world.run();
+  if (seen != nullptr) {
+    seen->taken += world.api().taken;
+    seen->set_up += world.api().set_up;
+  }
   if (tape != nullptr) *tape = choices.tape();
   if (history != nullptr) *history = world.history();
   return out;
@@ -82,16 +92,21 @@ TEST(Simulation, EveryInterleavingKeepsThePromisesAndComesToRest) {
   const std::uint64_t count =
       only == ~0ULL ? from_environment("PALISADE_TEST_INTERLEAVINGS", 150) : first + 1;
   std::printf("PALISADE_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  Seen seen;
   for (std::uint64_t number = first; number < count; ++number) {
     Tape tape;
-    const std::string why = run(Choices(seed * 1'000'003 + number), &tape);
+    const std::string why = run(Choices(seed * 1'000'003 + number), &tape, nullptr, &seen);
     if (!why.empty()) {
       FAIL() << "PALISADE_TEST_SEED=" << seed << " PALISADE_TEST_INTERLEAVING=" << number << ": "
              << why << "\ncut down to:\n"
              << told(shrink(std::move(tape), why));
     }
   }
-  std::printf("%llu interleavings\n", static_cast<unsigned long long>(count - first));
+  std::printf("%llu interleavings, %d pods taken out of pools, %d setups completed\n",
+              static_cast<unsigned long long>(count - first), seen.taken, seen.set_up);
+  if (count - first < 100) return;
+  EXPECT_GT(seen.taken, 0);
+  EXPECT_GT(seen.set_up, 0);
 }
 
 }  // namespace

@@ -4,19 +4,7 @@
 
 namespace palisade::op::testing {
 
-using namespace kube::resources;
-
 namespace {
-
-const std::vector<const kube::Resource*>& watched() {
-  static const std::vector<const kube::Resource*> kAll{&workspaces(), &kPods, &kServiceAccounts,
-                                                       &kConfigMaps, &kNetworkPolicies};
-  return kAll;
-}
-
-std::string text_of(const Json& object, const char* field) {
-  return object["metadata"].value(field, "");
-}
 
 kube::Response status(int code, const char* reason, const char* message) {
   const Json body{{"kind", "Status"}, {"code", code}, {"reason", reason}, {"message", message}};
@@ -25,202 +13,16 @@ kube::Response status(int code, const char* reason, const char* message) {
 
 }  // namespace
 
-struct Process::Wire : kube::Transport {
-  Wire(World& around, Process& of) : world(around), process(of) {}
-  kube::Result<kube::Response> send(const kube::Request& request, std::stop_token) override {
-    return world.exchange(process, request);
-  }
-  kube::Result<kube::Response> stream(const kube::Request&, const ChunkSink&,
-                                      std::chrono::milliseconds, std::stop_token) override {
-    throw std::logic_error("nothing is streamed here");
-  }
-  World& world;
-  Process& process;
-};
-
-std::size_t Process::kinds() {
-  return watched().size();
-}
-
-Process::Process(World& world, int made) : number(made), world_(world) {
-  const auto wire = std::make_shared<Wire>(world, *this);
-  const auto client =
-      std::make_shared<const kube::Client>(kube::Config{}, wire, wire, std::chrono::seconds(1));
-  const auto known = std::make_shared<Known>([&world] { return world.clock_; });
-  const Caches caches{&caches_["serviceaccounts"],
-                      &caches_["configmaps"],
-                      &caches_["networkpolicies"],
-                      &caches_["pods"],
-                      &caches_["persistentvolumeclaims"],
-                      nullptr,
-                      nullptr};
-  caches_["pods"].add_index(kByWorkspace, [](const Json& pod) {
-    std::vector<std::string> out;
-    for (const Json& owner : pod["metadata"].value("ownerReferences", Json::array())) {
-      if (owner.value("kind", "") == kKind)
-        out.push_back(kube::object_key(text_of(pod, "namespace"), owner.value("name", "")));
-    }
-    return out;
-  });
-  std::map<std::string, std::string> gateways{{"default", "http://192.0.2.77:8080/v1"}};
-  if (world.own_gateway_) gateways["default"] = gateway().llm_url();
-  auto gatherer =
-      std::make_shared<Gatherer>(client, caches, gateways, world.config_.defaults.gateway,
-                                 std::vector<std::string>{}, resolve_host, known);
-  reconciler_ = std::make_unique<Reconciler>(
-      client, std::move(gatherer), known, world.config_, [&world] { return world.api_.now; },
-      Reconciler::Hooks{});
-  for (std::size_t kind = 0; kind < kinds(); ++kind)
-    relist(kind);
-}
-
-Process::~Process() = default;
-
-// As kube::Reflector tells of what a watch tells.
-void Process::upsert(const kube::Resource& resource, const kube::ObjectPtr& object) {
-  kube::Cache& cache = caches_[resource.plural];
-  const kube::ObjectPtr before = cache.get(kube::object_key(*object));
-  if (before && text_of(*before, "uid") != text_of(*object, "uid")) {
-    cache.remove(kube::object_key(*object));
-    told(resource, before, nullptr);
-  } else if (before) {
-    if (text_of(*before, "resourceVersion") == text_of(*object, "resourceVersion")) return;
-    cache.put(object);
-    told(resource, before, object);
-    return;
-  }
-  cache.put(object);
-  told(resource, nullptr, object);
-}
-
-void Process::drop(const kube::Resource& resource, const kube::ObjectPtr& object) {
-  kube::Cache& cache = caches_[resource.plural];
-  const kube::ObjectPtr before = cache.get(kube::object_key(*object));
-  if (!before || text_of(*before, "uid") != text_of(*object, "uid")) return;
-  cache.remove(kube::object_key(*object));
-  told(resource, object, nullptr);
-}
-
-// As the controller does.
-void Process::told(const kube::Resource& resource, const kube::ObjectPtr& before,
-                   const kube::ObjectPtr& after) {
-  if (!reconciler_->noticed(resource, before, after) || !leads_) return;
-  const Json& metadata = (after ? *after : *before)["metadata"];
-  std::string name = metadata["name"];
-  if (resource != workspaces()) {
-    if (!metadata.contains("ownerReferences")) return;
-    name = metadata["ownerReferences"][0]["name"];
-  }
-  due_.insert(kube::object_key(metadata["namespace"].get<std::string>(), name));
-}
-
-bool Process::hear(std::size_t kind) {
-  const kube::Resource& resource = *watched()[kind];
-  const auto& log = world_.api_.log(resource.plural);
-  std::size_t& at = heard_[resource.plural];
-  if (at == log.size()) return false;
-  const StoreEvent event = log[at++];
-  if (world_.tell_)
-    world_.note("operator " + std::to_string(number) + " hears: " + resource.plural + " " +
-                text_of(*event.object, "name") + (event.gone ? " gone" : "") + ", version " +
-                text_of(*event.object, "resourceVersion"));
-  if (event.gone) {
-    drop(resource, event.object);
-  } else {
-    upsert(resource, event.object);
-  }
-  return true;
-}
-
-void Process::hear_again(std::size_t kind) {
-  const kube::Resource& resource = *watched()[kind];
-  const std::size_t at = heard_[resource.plural];
-  if (at == 0) return;
-  const StoreEvent event = world_.api_.log(resource.plural)[at - 1];
-  if (event.gone) {
-    drop(resource, event.object);
-  } else {
-    upsert(resource, event.object);
-  }
-}
-
-void Process::relist(std::size_t kind) {
-  const kube::Resource& resource = *watched()[kind];
-  world_.note("operator " + std::to_string(number) + " lists " + resource.plural);
-  const auto listed = world_.api_.list(resource.plural);
-  std::set<std::string> there;
-  for (const auto& object : listed)
-    there.insert(kube::object_key(*object));
-  const auto held = caches_[resource.plural].all();
-  for (const auto& object : held) {
-    if (there.contains(kube::object_key(*object))) continue;
-    caches_[resource.plural].remove(kube::object_key(*object));
-    Json last = *object;
-    last["metadata"]["resourceVersion"] = world_.api_.version();
-    told(resource, std::make_shared<const Json>(std::move(last)), nullptr);
-  }
-  for (const auto& object : listed)
-    upsert(resource, object);
-  heard_[resource.plural] = world_.api_.log(resource.plural).size();
-}
-
-void Process::hear_all() {
-  for (std::size_t kind = 0; kind < kinds(); ++kind) {
-    while (hear(kind)) {
-    }
-  }
-}
-
-void Process::lead() {
-  leads_ = true;
-  world_.note("operator " + std::to_string(number) + " leads");
-  const auto all = caches_["agentworkspaces"].all();
-  for (const auto& workspace : all)
-    due_.insert(kube::object_key(*workspace));
-}
-
-bool Process::work() {
-  std::vector<std::string> free;
-  for (const std::string& key : due_) {
-    if (!busy_.contains(key)) free.push_back(key);
-  }
-  if (free.empty()) return false;
-  const std::string key =
-      free[static_cast<std::size_t>(world_.pick(static_cast<int>(free.size())))];
-  due_.erase(key);
-  later_.erase(key);
-  const auto workspace = caches_["agentworkspaces"].get(key);
-  if (!workspace) {
-    reconciler_->forget(key);
-    return true;
-  }
-  world_.note("operator " + std::to_string(number) + " looks at " + key);
-  busy_.insert(key);
-  const auto outcome = reconciler_->reconcile(workspace, {});
-  busy_.erase(key);
-  if (outcome.after) {
-    later_[key] = world_.clock_ + *outcome.after;
-  } else if (!outcome.ok) {
-    due_.insert(key);
-  }
-  return true;
-}
-
-void Process::timers() {
-  for (auto at = later_.begin(); at != later_.end();) {
-    if (at->second > world_.clock_) {
-      ++at;
-      continue;
-    }
-    due_.insert(at->first);
-    at = later_.erase(at);
-  }
-}
-
 World::World(Choices& choices, bool tell) : choices_(choices), tell_(tell) {
   api_.now = *parse_time("2026-01-01T12:00:00Z");
   if (tell) api_.note = [this](const std::string& what) { note(what); };
   own_gateway_ = pick(2) == 1;
+  has_pools_ = own_gateway_ && pick(2) == 1;
+  has_setups_ = !has_pools_ && pick(3) == 2;
+  using namespace kube::resources;
+  watched_ = {&workspaces(), &kPods, &kServiceAccounts, &kConfigMaps, &kNetworkPolicies};
+  if (has_pools_) watched_.insert(watched_.end(), {&pools(), &workspace_templates()});
+  if (has_setups_) watched_.push_back(&volume_claims());
   config_.defaults = own_gateway_ ? gateway_defaults() : defaults();
   if (own_gateway_) {
     config_.defaults.gateway->authorities.clear();
@@ -356,7 +158,7 @@ void World::meanwhile(Process& process) {
   if (!late_.empty() && happens(15)) carry_out_late();
   const int what = pick(24);
   const auto kind = [&] {
-    return static_cast<std::size_t>(pick(static_cast<int>(Process::kinds())));
+    return static_cast<std::size_t>(pick(static_cast<int>(watched_.size())));
   };
   switch (what) {
     case 14:
@@ -425,21 +227,21 @@ void World::step() {
       break;
     case 7:
       for (auto& one : processes_) {
-        if (one)
-          one->hear_again(static_cast<std::size_t>(pick(static_cast<int>(Process::kinds()))));
+        if (one) one->hear_again(static_cast<std::size_t>(pick(static_cast<int>(watched_.size()))));
       }
       break;
     default:
       for (auto& one : processes_) {
         for (int i = pick(8); one && i > 0; --i)
           static_cast<void>(
-              one->hear(static_cast<std::size_t>(pick(static_cast<int>(Process::kinds())))));
+              one->hear(static_cast<std::size_t>(pick(static_cast<int>(watched_.size())))));
       }
       work();
   }
 }
 
 std::string World::run() {
+  if (has_pools_) make_pools();
   user();
   const int steps = pick(30);
   for (int i = 0; i < steps && api_.broken.empty(); ++i)

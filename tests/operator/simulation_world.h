@@ -12,9 +12,11 @@
 #include <string>
 #include <vector>
 
+#include <operator/pools.h>
 #include <operator/reconciler.h>
 
 #include "operator/simulation_api.h"
+#include "setups.h"
 
 namespace palisade::op::testing {
 
@@ -22,6 +24,14 @@ namespace palisade::op::testing {
 struct Crash {};
 
 class World;
+
+// What a worker takes up.
+struct Task {
+  enum Kind : std::uint8_t { kWorkspace, kPool, kSweep };
+  Kind kind = kWorkspace;
+  std::string key;
+  auto operator<=>(const Task&) const = default;
+};
 
 // An operator process: what it knows dies with it. Its caches follow the API server's watches each
 // as late as the choices have it.
@@ -38,11 +48,11 @@ class Process {
   void hear_again(std::size_t kind);
   void relist(std::size_t kind);
   void hear_all();
-  [[nodiscard]] static std::size_t kinds();
+  [[nodiscard]] std::size_t kinds() const;
 
   // As the controller's: until then it only listens.
   void lead();
-  // A worker takes one of the workspaces that are due and nobody looks at. False: there is none.
+  // A worker takes one of those that are due and nobody looks at. False: there is none.
   bool work();
   [[nodiscard]] bool is_due() const { return !due_.empty(); }
   void timers();  // the clock has moved
@@ -56,14 +66,24 @@ class Process {
   void drop(const kube::Resource& resource, const kube::ObjectPtr& object);
   void told(const kube::Resource& resource, const kube::ObjectPtr& before,
             const kube::ObjectPtr& after);
+  void told_of_pools(const kube::Resource& resource, const kube::ObjectPtr& before,
+                     const kube::ObjectPtr& after);
+  [[nodiscard]] Reconciler::Hooks hooks();
+  void told_of_claim(const kube::ObjectPtr& before, const kube::ObjectPtr& after);
+  [[nodiscard]] bool is_free(const Task& task) const;
+  [[nodiscard]] Reconciler::Outcome look_at(const Task& task);
 
   World& world_;
   std::map<std::string, kube::Cache> caches_;
   std::map<std::string, std::size_t> heard_;  // events of a kind's log
+  std::shared_ptr<Known> known_;
+  std::unique_ptr<Pools> pools_;               // null in a world without
+  std::unique_ptr<SetupCollector> collector_;  // the same
   std::unique_ptr<Reconciler> reconciler_;
   bool leads_ = false;
-  std::set<std::string> due_, busy_;
-  std::map<std::string, Known::Clock::time_point> later_;
+  Known::Clock::time_point swept_;
+  std::set<Task> due_, busy_;
+  std::map<Task, Known::Clock::time_point> later_;
 };
 
 class World {
@@ -73,6 +93,7 @@ class World {
   // "" where every promise was kept.
   [[nodiscard]] std::string run();
   [[nodiscard]] const std::vector<std::string>& history() const { return history_; }
+  [[nodiscard]] const ModelApi& api() const { return api_; }
 
  private:
   friend class Process;
@@ -107,6 +128,32 @@ class World {
   void edit(const std::string& who, const std::string& plural, const std::string& key,
             const Json& change);
   void pass(std::chrono::seconds time);
+  void begin_aider(const std::string& pod);
+  // Of the workspace's session: the pod's key.
+  [[nodiscard]] std::string pod_key(const std::string& workspace) const;
+
+  // simulation_pools.cpp
+  void make_pools();
+  void heal_pools();
+  // As the webhook does where a workspace is made from the template.
+  void fill_in_template(Json& workspace) const;
+  void use_pools();
+  void meddle_with_pools();
+  // A pod that waits, or waited until now.
+  void run_warm_pod(const kube::ObjectPtr& pod);
+  void fail_warm_pod();
+  [[nodiscard]] static bool is_made_warm(const Json& pod);
+  [[nodiscard]] std::vector<kube::ObjectPtr> warm_pods() const;
+  [[nodiscard]] std::string wrong_pool(const Json& object) const;
+
+  // simulation_setups.cpp
+  void ask_for_setup(Json& workspace);
+  void meddle_with_setups();
+  void run_setup_pod(const kube::ObjectPtr& pod);
+  void fail_setup_pod();
+  void let_go_of_claims();
+  [[nodiscard]] std::string wrong_setup(const Json& workspace) const;
+  [[nodiscard]] std::string wrong_claims() const;
 
   // simulation_end.cpp
   [[nodiscard]] std::string settle();
@@ -124,6 +171,11 @@ class World {
   ModelApi api_;
   Config config_;
   bool own_gateway_ = false;
+  bool has_pools_ = false, has_setups_ = false;
+  int commit_ = 1;                   // of the repository's main branch, one digit
+  std::map<std::string, int> harm_;  // done to setups, by the workspace's uid
+  bool claims_gone_ = false;         // others have removed what a setup had made
+  std::vector<const kube::Resource*> watched_;
   std::array<std::shared_ptr<Process>, 2> processes_;  // the second may be none
   std::size_t leader_ = 0;
   // Writes that are on their way as the leader's term ends; by chance where it is empty.

@@ -270,7 +270,7 @@ TEST_F(Warm, GivesUpOneThatAnotherTook) {
 
 TEST_F(Warm, GivesUpOneThatHasGoneOrWaitsForTooLong) {
   for (const char* what : {"gone", "another of that name", "ending", "account", "late", "changed",
-                           "its command", "image", "debugged", "marked"}) {
+                           "its command", "image", "debugged", "marked", "evicted", "stopped"}) {
     SCOPED_TRACE(what);
     PoolModel fresh_pool{1};
     fresh_pool.settle();
@@ -307,6 +307,11 @@ TEST_F(Warm, GivesUpOneThatHasGoneOrWaitsForTooLong) {
                       {{"spec", {{"ephemeralContainers", Json::array({{{"name", "d"}}})}}}});
     if (is == "marked")
       PoolModel::edit(place->pod, {{"metadata", {{"labels", {{kWorkspaceLabel, "fix-login"}}}}}});
+    // Of one that has ended since it was chosen the session would have the end, or the loss.
+    if (is == "evicted")
+      PoolModel::edit(place->pod, {{"status", {{"phase", "Failed"}, {"reason", "Evicted"}}}});
+    if (is == "stopped")
+      PoolModel::edit(place->pod, {{"status", {{"initContainerStatuses", Json::array()}}}});
     settle([](const Action& action) { EXPECT_NE(action.kind, ActionKind::kTake); });
     EXPECT_EQ(pod_name(), "fix-login-agent");
     EXPECT_FALSE(status().contains("warmPod"));

@@ -148,6 +148,7 @@ struct Plan {
   bool asks_turn = false;    // to be decided again with Observed::turn
   bool gives_turn_back = false;
   bool chooses_offer = false;            // Observed::offer is the pod that is to be taken
+  bool tells_first = false;              // the status is written before anything is carried out
   std::shared_ptr<const Draft> draft{};  // null where no session's objects were asked for
 };
 

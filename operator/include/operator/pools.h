@@ -26,6 +26,7 @@ inline constexpr const char* kByNamespace = "namespace";
 // Thread-safe.
 class Pools {
  public:
+  using Steady = std::chrono::steady_clock;
   struct Watched {
     const kube::Cache* pools = nullptr;
     const kube::Cache* templates = nullptr;
@@ -44,7 +45,8 @@ class Pools {
   Pools(std::shared_ptr<const kube::Client> client, std::shared_ptr<Gatherer> gatherer,
         std::shared_ptr<Known> known, Watched watched, Config config,
         std::map<std::string, std::string> gateways,
-        std::function<std::chrono::system_clock::time_point()> now, Hooks hooks);
+        std::function<std::chrono::system_clock::time_point()> now, Hooks hooks,
+        std::function<Steady::time_point()> steady = Steady::now);
 
   // One look at the pool of that key, in rounds until only the world can say more.
   [[nodiscard]] Outcome reconcile(const std::string& key, const std::stop_token& stop);
@@ -55,6 +57,8 @@ class Pools {
   // The workspace is about to take what it was offered. False: another was quicker. Holds for some
   // seconds; the write by which the pod is taken decides all the same.
   [[nodiscard]] bool choose(const std::string& pod_uid, const std::string& workspace_uid);
+  // The same for Observed::offer. False: what is offered now, if anything, is another pod.
+  [[nodiscard]] bool choose(Observed& seen);
   // All that goes with the pod is the workspace's. The time since it was chosen, where this process
   // did so.
   [[nodiscard]] std::optional<std::chrono::nanoseconds> taken(const std::string& pod_uid);
@@ -63,7 +67,6 @@ class Pools {
                                                      const std::string& name) const;
 
  private:
-  using Steady = std::chrono::steady_clock;
   [[nodiscard]] kube::ObjectPtr offer(const Workspace& workspace,
                                       const std::vector<std::string>& from, bool& fits);
   [[nodiscard]] kube::Result<PoolObserved> gather(const kube::ObjectPtr& pool,
@@ -80,6 +83,7 @@ class Pools {
   const std::map<std::string, std::string> gateways_;
   const std::function<std::chrono::system_clock::time_point()> now_;
   const Hooks hooks_;
+  const std::function<Steady::time_point()> steady_;
   CreateErrors create_errors_;  // by pool
   std::mutex mutex_;
   // All that follows is guarded by mutex_.
