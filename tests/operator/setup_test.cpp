@@ -306,6 +306,26 @@ TEST(Setup, ItsPodAndItsUseAreOnRecordBeforeTheyBegin) {
   EXPECT_EQ(told, 2);
 }
 
+// The workspace sends its git elsewhere while a setup fetches by the gateway.
+TEST(Setup, NoTokenGoesBeforeThePodThatUsesIt) {
+  World world;
+  world.settle();
+  world.begin_setup();
+  world.settle();
+  ASSERT_TRUE(world.seen.gateway_secret);
+  world.spec()["repository"]["via"] = "Direct";
+  world.seen.access->git = access().git;
+  world.seen.access->git_url.clear();
+  world.settle([&](const Action& action) {
+    const bool takes_token =
+        action.kind == ActionKind::kDelete && *action.resource == kube::resources::kSecrets;
+    EXPECT_FALSE(takes_token && world.seen.setup_pod);
+  });
+  world.let_go();
+  world.settle();
+  EXPECT_FALSE(world.seen.gateway_secret);
+}
+
 TEST(Setup, ABranchIsResolvedByAPodThatMountsNothing) {
   World world(wanting({{"ref", "main"}}));
   world.settle();
