@@ -112,6 +112,18 @@ Reconciler::Outcome Reconciler::reconcile(const kube::ObjectPtr& cached,
       outcome.after = seen.error().retry_after;
       break;
     }
+    // Of a pod that does not fit to what the cache says of the workspace the API server itself is
+    // asked: what it said counts, and not what was decided by the cache.
+    if (auto newer = known_->newest(workspaces(), ns, name, look.workspace);
+        version_of(*newer) != version_of(*look.workspace)) {
+      look.workspace = std::move(newer);
+      look.status.reset();
+      look.events.clear();
+      before.reset();
+      outcome.ok = round < kMostRounds;
+      if (outcome.ok) continue;
+      break;
+    }
     seen->create_error = create_errors_.of(key);
     if (before) seen->draft = before->draft;
     if (hooks_.complete) hooks_.complete(*seen, key);
