@@ -71,6 +71,16 @@ kube::Result<void> Gatherer::find_objects(Observed& seen, const std::string& key
   const bool begun = seen.service_account || seen.config_map || seen.network_policy ||
                      !text_at(child(seen.workspace, "status"), kPodUid).empty();
   if (done) done = find(kPods, caches_.pods, certain || begun, seen.pod);
+  // Nor does a status begin to name a pod of which a cache alone has told: where that has not heard
+  // of its end yet, the next look would count a loss.
+  const Json& status = child(seen.workspace, "status");
+  if (done && seen.pod && !is_a_pools(*seen.pod) && text_at(status, kPodUid) != uid_of(*seen.pod) &&
+      !is_final_phase(text_at(status, "phase")) && !known_->is_answer(kPods, *seen.pod)) {
+    auto live = read(kPods, ns, objects, stop);
+    if (!live) return std::unexpected(std::move(live.error()));
+    seen.pod = std::move(*live);
+    if (seen.pod) known_->learn(kPods, seen.pod);
+  }
   // Only a workspace with storage has one; of one that cannot be read it is left alone.
   if (done && workspace && workspace->storage)
     done = find_named(volume_claims(), caches_.volume_claims, named.volume_claim(), certain,
