@@ -88,7 +88,7 @@ TEST(Simulation, EveryInterleavingKeepsThePromisesAndComesToRest) {
   spdlog::set_level(spdlog::level::off);
   const std::uint64_t seed = from_environment("PALISADE_TEST_SEED", 20268);
   const std::uint64_t only = from_environment("PALISADE_TEST_INTERLEAVING", ~0ULL);
-  const std::uint64_t first = only == ~0ULL ? 0 : only;
+  const std::uint64_t first = only == ~0ULL ? from_environment("PALISADE_TEST_FIRST", 0) : only;
   const std::uint64_t count =
       only == ~0ULL ? from_environment("PALISADE_TEST_INTERLEAVINGS", 150) : first + 1;
   std::printf("PALISADE_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
