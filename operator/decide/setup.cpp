@@ -164,13 +164,21 @@ bool Decision::set_up(const Access& access, const Defaults& set) {
                     fmt::format("the setup failed {} times: {}", attempts, why));
     return false;
   }
-  if (const auto due = parse_time(text_at(record, "retryAt")); due && *due > now_) {
-    static_cast<void>(setup_gone());
-    setup_waiting("BackOff",
-                  fmt::format("attempt {} of {} failed: {}; the next one is made at {}", attempts,
-                              kMostAttempts, text_at(record, "lastFailure"), format_time(*due)));
-    plan_.requeue_after = std::chrono::ceil<seconds>(*due - now_);
-    return false;
+  if (text_at(record, "phase") == "Failed") {
+    // What the attempt has left is half done: it goes before another begins.
+    const bool half =
+        writes_setup_claim() && annotation(*seen_.setup_claim, kSetupCompleteAnnotation).empty();
+    const bool over = end_setup() && !half;
+    const auto due = parse_time(text_at(record, "retryAt")).value_or(now_);
+    if (due > now_ || !over) {
+      setup_waiting("BackOff",
+                    fmt::format("attempt {} of {} failed: {}; the next one is made at {}", attempts,
+                                kMostAttempts, text_at(record, "lastFailure"), format_time(due)));
+      plan_.requeue_after = over ? std::chrono::ceil<seconds>(due - now_) : kLookForClaim;
+      return false;
+    }
+    record["phase"] = "Pending";
+    status_.set(kSetup, record);
   }
   SetupInputs inputs{mirrors_, {}, {}};
   if (is_commit_id(w_.setup->ref)) {

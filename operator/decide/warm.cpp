@@ -150,6 +150,8 @@ void Decision::give_up_warm(const std::string& why) {
   }
   status_.drop(kWarmPod);
   status_.drop("podName");
+  // Whoever comes next looks for the session's pod by what the status says.
+  plan_.tells_first = true;
   plan_.requeue_after = seconds(0);
 }
 

@@ -481,6 +481,29 @@ TEST(Setup, APodThatSomebodyDeletesLeavesNoHalfResult) {
   EXPECT_FALSE(world.seen.setup_claim);
 }
 
+// Of the plan that told of the failure no more was carried out than the telling.
+TEST(Setup, WhatAFailedAttemptLeftGoesBeforeAnotherBegins) {
+  World world;
+  world.settle();
+  world.begin_setup();
+  world.settle();
+  const Json half = (*world.seen.setup_claim)["metadata"]["uid"];
+  world.end_setup("Failed");
+  for (const Action& action : world.decide().actions) {
+    if (action.kind == ActionKind::kStatus) world.carry_out(action);
+  }
+  ASSERT_EQ(world.record()["phase"], "Failed");
+  ASSERT_TRUE(world.seen.setup_claim);
+  world.seen.setup_pod.reset();
+  world.now += std::chrono::minutes(5);
+  world.settle([&](const Action& action) {
+    if (action.kind == ActionKind::kCreatePod) {
+      EXPECT_NE((*world.seen.setup_claim)["metadata"]["uid"], half);
+    }
+  });
+  EXPECT_TRUE(world.seen.setup_pod);
+}
+
 TEST(Setup, NothingOpensUnderAPodThatIsThere) {
   World world;
   world.settle();

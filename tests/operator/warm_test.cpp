@@ -312,6 +312,11 @@ TEST_F(Warm, GivesUpOneThatHasGoneOrWaitsForTooLong) {
       PoolModel::edit(place->pod, {{"status", {{"phase", "Failed"}, {"reason", "Evicted"}}}});
     if (is == "stopped")
       PoolModel::edit(place->pod, {{"status", {{"initContainerStatuses", Json::array()}}}});
+    if (is == "gone") {
+      look();
+      EXPECT_TRUE(model.decide().tells_first)
+          << "the next pod has another name than the status has";
+    }
     settle([](const Action& action) { EXPECT_NE(action.kind, ActionKind::kTake); });
     EXPECT_EQ(pod_name(), "fix-login-agent");
     EXPECT_FALSE(status().contains("warmPod"));
