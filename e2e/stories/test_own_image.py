@@ -51,7 +51,7 @@ def packages_of_the_agents_image(into: pathlib.Path) -> None:
                         continue
                     member.name = str(pathlib.PurePosixPath(*parts[parts.index("site-packages") + 1 :]))
                     if member.name != "." and (member.isfile() or member.isdir()):
-                        files.extract(member, into, filter="data")
+                        files.extract(member, into)
     assert (into / "aider/__main__.py").is_file()
 
 

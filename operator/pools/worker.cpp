@@ -39,11 +39,12 @@ std::unique_ptr<kube::Reflector> PoolWorker::watch_pools() {
   watching.transform = without_managers;
   watching.indexes[kByNamespace] = namespace_index;
   kube::EventHandler handler;
+  // While the cache had none, what came for it was dropped: it is looked at, however old it is.
   handler.on_add = [this](const kube::ObjectPtr& pool) {
-    if (leading_ && known_->is_news(pools(), *pool)) queue_.add(kube::object_key(*pool));
+    if (leading_) queue_.add(kube::object_key(*pool));
   };
-  handler.on_update = [add = handler.on_add](const kube::ObjectPtr&, const kube::ObjectPtr& after) {
-    add(after);
+  handler.on_update = [this](const kube::ObjectPtr&, const kube::ObjectPtr& after) {
+    if (leading_ && known_->is_news(pools(), *after)) queue_.add(kube::object_key(*after));
   };
   handler.on_delete = [this](const kube::ObjectPtr& pool) {
     known_->gone(pools(), *pool);

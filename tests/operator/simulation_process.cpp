@@ -153,7 +153,8 @@ void Process::told_of_pools(const kube::Resource& resource, const kube::ObjectPt
     return;
   }
   if (!after) known_->gone(resource, *before);
-  if (leads_ && (!after || known_->is_news(resource, *after))) due_.insert({Task::kPool, key});
+  if (leads_ && (!before || !after || known_->is_news(resource, *after)))
+    due_.insert({Task::kPool, key});
 }
 
 void Process::told_of_claim(const kube::ObjectPtr& before, const kube::ObjectPtr& after) {
