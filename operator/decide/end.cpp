@@ -72,6 +72,8 @@ void Decision::suspend() {
       true);
   for (const char* field : {"podName", "startedAt", "expiresAt", kPodUid})
     status_.drop(field);
+  // One that was chosen and not taken yet stays the pool's.
+  if (seen_.warm_pod && own_objects_gone()) status_.drop(kWarmPod);
 }
 
 }  // namespace palisade::op

@@ -323,6 +323,21 @@ TEST_F(Warm, GivesUpOneThatHasGoneOrWaitsForTooLong) {
   }
 }
 
+TEST_F(Warm, OneThatIsSuspendedBeforeItTookItsPodLeavesItToThePool) {
+  look();
+  carry_out(model.decide().actions.at(0));
+  model.seen.workspace["status"]["warmPod"] = {{"name", (*place->pod)["metadata"]["name"]},
+                                               {"uid", (*place->pod)["metadata"]["uid"]},
+                                               {"pool", "warm"},
+                                               {"since", "2026-01-01T12:00:00Z"},
+                                               {"lifetimeSeconds", 3600}};
+  ASSERT_TRUE(warm_pod_of(model.seen.workspace));
+  model.spec()["lifecycle"]["suspend"] = true;
+  settle([](const Action& action) { EXPECT_NE(action.kind, ActionKind::kDelete); });
+  EXPECT_EQ(model.phase(), "Suspended");
+  EXPECT_FALSE(status().contains("warmPod"));
+}
+
 // A process that led before may have sent the write by which a pod is taken, and another has given
 // that pod up by the time it comes. No session is in it, and none may have two.
 TEST_F(Warm, APodThatATakingWriteBroughtTooLateEnds) {
