@@ -26,16 +26,16 @@ ARCHIVE = ROOT / "build/images/team_aider_own.tar"
 # whom Kubernetes would not let run as non-root.
 DOCKERFILE = """ARG BASE
 FROM ${BASE}
-COPY packages/ /srv/pipx/venvs/aider-chat/lib/python3.11/site-packages/
-COPY --chmod=0755 aider /srv/bin/aider
-COPY --chmod=0755 team-tool /srv/bin/team-tool
-RUN python3 -m venv --without-pip /srv/pipx/venvs/aider-chat
-ENV PATH=/srv/bin:/usr/bin:/bin LANG=C.UTF-8
-ENTRYPOINT ["/srv/bin/aider", "--dark-mode"]
+COPY packages/ /opt/team/pipx/venvs/aider-chat/lib/python3.11/site-packages/
+COPY --chmod=0755 aider /opt/team/bin/aider
+COPY --chmod=0755 team-tool /opt/team/bin/team-tool
+RUN python3 -m venv --without-pip /opt/team/pipx/venvs/aider-chat
+ENV PATH=/opt/team/bin:/usr/bin:/bin LANG=C.UTF-8
+ENTRYPOINT ["/opt/team/bin/aider", "--dark-mode"]
 """
 START = """#!/bin/sh
 # What a team's image starts Aider with.
-exec /srv/pipx/venvs/aider-chat/bin/python -m aider "$@"
+exec /opt/team/pipx/venvs/aider-chat/bin/python -m aider "$@"
 """
 
 
@@ -100,7 +100,7 @@ def test_it_runs_as_the_policy_asks_whatever_the_image_says(finished, image: str
 
 def test_guard_has_recorded_the_images_own_programs(finished):
     started = {entry["process"]["file"]["path"] for entry in record() if entry["unmapped"]["palisade"]["event"] == "ExecStarted"}
-    assert "/srv/bin/aider" in started, "the start script"
+    assert "/opt/team/bin/aider" in started, "the start script"
     assert any(path.startswith("/usr/bin/python3") for path in started), started
     assert any(path.endswith("/git") for path in started), started
     assert finished[1]["status"]["audit"]["deniedExecs"] == 0, "Aider was refused what it needs"
