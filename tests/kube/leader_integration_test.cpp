@@ -197,11 +197,15 @@ TEST_F(LeaderIntegration, NobodyLeadsWithoutAServerAndOneDoesWhenItIsBack) {
   EXPECT_TRUE(eventually([&] { return leader() != nullptr; }));
 }
 
+// Both have seen who leads: a candidate that never saw the Lease cannot know that a term lasts.
 TEST_F(LeaderIntegration, ADeletedLeaseIsMadeAnew) {
   join();
   join();
   watch_for_two();
   ASSERT_TRUE(eventually([&] { return leader() != nullptr; }));
+  const std::string identity = leader()->elector->leader();
+  for (const auto& one : candidates_)
+    ASSERT_TRUE(eventually([&] { return one->elector->leader() == identity; }));
   ASSERT_TRUE(client_->remove(kLeases, "default", lease_));
   EXPECT_TRUE(eventually([&] { return client_->get(kLeases, "default", lease_).has_value(); }));
   EXPECT_TRUE(eventually([&] { return leader() != nullptr; }));

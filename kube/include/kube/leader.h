@@ -43,7 +43,9 @@ struct LeaderCallbacks {
 // last saw it change, so clocks may differ between nodes. Each write carries the resourceVersion
 // that was read: of two takers one wins. A leader that cannot renew stops by itself at
 // `renew_deadline`, whatever its calls are doing, and that is before another may take over. A term
-// that ended so is followed by a new candidacy. The Lease fences no write but its own: a process
+// that ended so is followed by a new candidacy. Deleting the Lease ends no term: the leader makes
+// it anew, and who saw it waits as before; only a candidate that never saw it may begin a term
+// beside the leader's, until its next renewal. The Lease fences no write but its own: a process
 // that sleeps inside a call may wake after its term, so what leaders write must tolerate two of
 // them (resourceVersion, server-side apply).
 //
