@@ -1,5 +1,10 @@
 #include "decode.h"
 
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
 #include <simdjson.h>
 
 namespace kube {
@@ -9,8 +14,39 @@ namespace {
 using Json = nlohmann::json;
 namespace dom = simdjson::dom;
 
-// A parser's memory grows with the largest text that it has read; above this it goes back.
-constexpr std::size_t kKeptCapacity = 256 * 1024;
+// A parser's memory is ten times the largest text that it has read. Few are kept, however many
+// threads read now and then, and none that has read a list.
+constexpr std::size_t kKeptCapacity = 64 * 1024;
+constexpr std::size_t kKeptParsers = 4;
+
+class Parsers {
+ public:
+  std::unique_ptr<dom::parser> take() {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (!idle_.empty()) {
+        auto out = std::move(idle_.back());
+        idle_.pop_back();
+        return out;
+      }
+    }
+    return std::make_unique<dom::parser>();
+  }
+  void give_back(std::unique_ptr<dom::parser> parser) {
+    if (parser->capacity() > kKeptCapacity) return;
+    const std::scoped_lock lock(mutex_);
+    if (idle_.size() < kKeptParsers) idle_.push_back(std::move(parser));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<dom::parser>> idle_;
+};
+
+Parsers& parsers() {
+  static Parsers* const made = new Parsers;  // outlives the threads that still read at the end
+  return *made;
+}
 
 // What a value is to whoever looks for managedFields.
 enum class Place { kElsewhere, kList, kItems, kEvent, kObject, kMetadata };
@@ -74,9 +110,9 @@ Json built(const dom::element& element, Place place) {
 }  // namespace
 
 std::optional<Json> decode(std::string_view text, Shape shape) {
-  thread_local dom::parser parser;
+  auto parser = parsers().take();
   dom::element root;
-  const auto error = parser.parse(text.data(), text.size()).get(root);
+  const auto error = parser->parse(text.data(), text.size()).get(root);
   std::optional<Json> out;
   if (error == simdjson::SUCCESS) {
     out = built(root, place_of(shape));
@@ -85,7 +121,7 @@ std::optional<Json> decode(std::string_view text, Shape shape) {
     Json parsed = Json::parse(text, nullptr, false);
     if (!parsed.is_discarded()) out = std::move(parsed);
   }
-  if (parser.capacity() > kKeptCapacity) parser = dom::parser();
+  parsers().give_back(std::move(parser));
   return out;
 }
 

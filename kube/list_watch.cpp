@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <unordered_set>
 
 #include <fmt/format.h>
@@ -161,14 +160,14 @@ void ListWatch::poll(const std::stop_token& stop) {
     auto object = all_.client->get(all_.resource, "", ns_, stop);
     heard_ = Clock::now();
     if (object) {
-      ListPage page;
-      page.items.push_back(kept(std::move(*object)));
-      replace(std::move(page));
+      Listed all = nothing_listed();
+      note_listed(all, kept(std::move(*object)));
+      replace(std::move(all));
       note_synced();
       wait(all_.options.poll, stop);
       continue;
     }
-    if (object.error().is_not_found()) replace({});
+    if (object.error().is_not_found()) replace(nothing_listed());
     pause(object.error(), stop);
   }
 }
@@ -208,13 +207,41 @@ bool ListWatch::may_stream_again(const Error& why) {
          ++stream_failures_ < kFailuresBeforeOrdinaryLists;
 }
 
+// Packed as in the cache, so that no list is ever held whole.
+ListWatch::Listed ListWatch::nothing_listed() const {
+  return {{}, {}, {}, std::make_unique<Cache>(all_.options.whole)};
+}
+
+// Most of a list that is not the first is what the cache holds already.
+void ListWatch::note_listed(Listed& all, Json object) const {
+  std::string key = object_key(object);
+  const ObjectPtr known = all_.cache.get(key);
+  if (!known || metadata_text(*known, "uid") != metadata_text(object, "uid") ||
+      metadata_text(*known, "resourceVersion") != metadata_text(object, "resourceVersion")) {
+    all.order.push_back(key);
+    all.changed->put(std::make_shared<const Json>(std::move(object)));
+  }
+  all.keys.insert(std::move(key));
+}
+
+// It was deleted while the list came.
+void ListWatch::forget_listed(Listed& all, const Json& object) const {
+  const std::string key = object_key(object);
+  ObjectPtr known = all.changed->get(key);
+  const bool is_new = known != nullptr;
+  if (!is_new && all.keys.contains(key)) known = all_.cache.get(key);
+  if (!known || metadata_text(*known, "uid") != metadata_text(object, "uid")) return;
+  if (is_new) all.changed->remove(key);
+  all.keys.erase(key);
+}
+
 // What list() returns, by a watch that begins with all there is and says when that was all.
-Result<ListPage> ListWatch::stream_list(const std::string& version, const std::stop_token& stop) {
+Result<ListWatch::Listed> ListWatch::stream_list(const std::string& version,
+                                                 const std::stop_token& stop) {
   WatchOptions query = next_watch();
   query.resource_version = version;
   query.send_initial_events = true;
-  std::map<std::string, Json> objects;
-  ListPage all;
+  Listed all = nothing_listed();
   bool nameless = false;
   const auto result = all_.client->watch(
       all_.resource, query,
@@ -229,13 +256,10 @@ Result<ListPage> ListWatch::stream_list(const std::string& version, const std::s
           nameless = true;
           return false;
         }
-        std::string key = object_key(event.object);
-        if (event.type != WatchEventType::kDeleted) {
-          objects.insert_or_assign(std::move(key), kept(std::move(event.object)));
-        } else if (const auto known = objects.find(key);
-                   known != objects.end() &&
-                   metadata_text(known->second, "uid") == metadata_text(event.object, "uid")) {
-          objects.erase(known);
+        if (event.type == WatchEventType::kDeleted) {
+          forget_listed(all, event.object);
+        } else {
+          note_listed(all, kept(std::move(event.object)));
         }
         return true;
       },
@@ -245,13 +269,10 @@ Result<ListPage> ListWatch::stream_list(const std::string& version, const std::s
   if (all.resource_version.empty())
     return std::unexpected(
         Error{0, kTransportReasonClosed, "a streaming list ended before it was whole", {}, {}});
-  all.items.reserve(objects.size());
-  for (auto& [key, object] : objects)
-    all.items.push_back(std::move(object));
   return all;
 }
 
-Result<ListPage> ListWatch::list(const std::string& version, const std::stop_token& stop) {
+Result<ListWatch::Listed> ListWatch::list(const std::string& version, const std::stop_token& stop) {
   ListOptions query;
   query.ns = ns_;
   query.label_selector = all_.options.label_selector;
@@ -263,17 +284,17 @@ Result<ListPage> ListWatch::list(const std::string& version, const std::stop_tok
   // the watch cache answers:
   // https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
   if (!paged_ || (!query.resource_version.empty() && version != "0")) query.limit = 0;
-  ListPage all;
+  Listed all = nothing_listed();
   while (true) {
     auto page = all_.client->list_page(all_.resource, query, stop);
-    if (!page) return page;
+    if (!page) return std::unexpected(page.error());
     all.resource_version = page->resource_version;
     if (all.resource_version.empty())
       return std::unexpected(malformed("the list has no resourceVersion"));
     for (Json& item : page->items) {
       if (metadata_text(item, "name").empty())
         return std::unexpected(malformed("an item of the list has no name"));
-      all.items.push_back(kept(std::move(item)));
+      note_listed(all, kept(std::move(item)));
     }
     if (page->continue_token.empty()) return all;
     if (page->continue_token == query.continue_token)
@@ -412,29 +433,28 @@ void ListWatch::upsert(const ObjectPtr& object) {
 }
 
 // What another part put into the cache no list of this one tells of.
-bool ListWatch::is_ours(const Json& object) const {
-  return ns_.empty() || metadata_text(object, polls_ ? "name" : "namespace") == ns_;
+bool ListWatch::is_ours(std::string_view key) const {
+  if (ns_.empty()) return true;
+  const auto [ns, name] = split_key(key);
+  return (polls_ ? name : ns) == ns_;
 }
 
 // Makes the cache equal to a list: what is gone first, so that a handler never sees an old and a
 // new owner of one name together.
-void ListWatch::replace(ListPage page) {
-  std::unordered_set<std::string> listed;
-  for (const Json& item : page.items)
-    listed.insert(object_key(item));
-  const auto cached = all_.cache.all();
-  for (const ObjectPtr& known : cached) {
-    if (!is_ours(*known) || listed.contains(object_key(*known))) continue;
+void ListWatch::replace(Listed all) {
+  for (const std::string& key : all_.cache.keys()) {
+    if (!is_ours(key) || all.keys.contains(key)) continue;
     const std::scoped_lock lock(all_.telling);
-    all_.cache.remove(object_key(*known));
-    if (!all_.handler.on_delete) continue;
+    const ObjectPtr known = all_.cache.remove(key);
+    if (!known || !all_.handler.on_delete) continue;
     Json last = *known;
-    if (!page.resource_version.empty()) last["metadata"]["resourceVersion"] = page.resource_version;
+    if (!all.resource_version.empty()) last["metadata"]["resourceVersion"] = all.resource_version;
     all_.handler.on_delete(std::make_shared<const Json>(std::move(last)));
   }
-  for (Json& item : page.items)
-    upsert(std::make_shared<const Json>(std::move(item)));
-  last_version_ = page.resource_version;
+  for (const std::string& key : all.order) {
+    if (const ObjectPtr object = all.changed->remove(key)) upsert(object);
+  }
+  last_version_ = all.resource_version;
 }
 
 }  // namespace kube

@@ -11,6 +11,8 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <unordered_set>
+#include <vector>
 
 #include <kube/reflector.h>
 
@@ -22,9 +24,9 @@ struct Reflected {
   const Resource resource;
   const ReflectorOptions options;
   const EventHandler handler;
-  Cache cache;
-  std::mutex telling;  // the cache's change and its event are one step; a handler is called once at
-                       // a time
+  Cache cache{options.whole};
+  std::mutex telling{};  // the cache's change and its event are one step; a handler is called once
+                         // at a time
 };
 
 // Thread-safe but for start() and stop().
@@ -50,15 +52,25 @@ class ListWatch {
 
   void run(const std::stop_token& stop);
   void poll(const std::stop_token& stop);
-  Result<ListPage> list(const std::string& version, const std::stop_token& stop);
-  Result<ListPage> stream_list(const std::string& version, const std::stop_token& stop);
+  // What a list found: all keys, and what the cache does not hold like this, in the list's order.
+  struct Listed {
+    std::string resource_version;
+    std::unordered_set<std::string> keys;
+    std::vector<std::string> order;
+    std::unique_ptr<Cache> changed;
+  };
+  [[nodiscard]] Listed nothing_listed() const;
+  Result<Listed> list(const std::string& version, const std::stop_token& stop);
+  Result<Listed> stream_list(const std::string& version, const std::stop_token& stop);
+  void note_listed(Listed& all, Json object) const;
+  void forget_listed(Listed& all, const Json& object) const;
   [[nodiscard]] bool may_stream_again(const Error& why);
   bool watch_until_relist(const std::stop_token& stop);
   WatchOptions next_watch();
 
   [[nodiscard]] Json kept(Json object) const;
-  [[nodiscard]] bool is_ours(const Json& object) const;
-  void replace(ListPage page);
+  [[nodiscard]] bool is_ours(std::string_view key) const;
+  void replace(Listed all);
   void take(WatchEvent event);
   void upsert(const ObjectPtr& object);
   void drop(const ObjectPtr& object);

@@ -12,12 +12,7 @@ namespace kube {
 struct Reflector::Impl {
   Impl(std::shared_ptr<const Client> client, Resource resource, ReflectorOptions options,
        EventHandler handler)
-      : all{std::move(client),
-            std::move(resource),
-            std::move(options),
-            std::move(handler),
-            {},
-            {}} {}
+      : all{std::move(client), std::move(resource), std::move(options), std::move(handler)} {}
   Reflected all;
   std::vector<std::unique_ptr<ListWatch>> parts;
 };

@@ -52,6 +52,8 @@ struct ReflectorOptions {
   // not offer it or fails at it. Source:
   // https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming-lists
   bool streaming_list = false;
+  // How many of the cache's objects are kept whole (Cache::Cache). Handlers see them whole.
+  std::size_t whole = Cache::kAll;
   // Of the cache, by name: Cache::by_index.
   std::map<std::string, Cache::IndexFunction> indexes;
 };
