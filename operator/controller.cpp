@@ -30,6 +30,8 @@ constexpr auto kLongestLook = std::chrono::minutes(15);
 // Of those that wait for a turn, so many are looked at when one may have come free; the others see
 // their new place when they are looked at anyway.
 constexpr std::size_t kWoken = 16;
+// Of each kind in its cache: what the workers look at and what changes now. The others are packed.
+constexpr std::size_t kWholeObjects = 64;
 // Of several namespaces one may not be known yet, or not be open to us: its workspaces wait.
 constexpr auto kUntilKnown = std::chrono::milliseconds(500);
 
@@ -74,6 +76,7 @@ struct Controller::Impl {
     watching.transform = [resource](Json object) { return lean(resource, std::move(object)); };
     // Each object is made lean as it comes: no page of whole ones is ever held.
     watching.streaming_list = true;
+    watching.whole = kWholeObjects;
     if (resource == workspaces()) watching.indexes[kByNamespace] = namespace_index;
     if (owned) watching.indexes[kByPool] = pool_index;
     if (resource == kube::resources::kPods) watching.indexes[kByWorkspace] = workspace_index;
@@ -192,9 +195,9 @@ struct Controller::Impl {
   void enqueue_all(const std::string& ns, kube::Priority priority = kube::Priority::kFresh) {
     if (!leading) return;
     const kube::Cache& cache = workspaces_watch->cache();
-    const auto listed = ns.empty() ? cache.all() : cache.by_index(kByNamespace, ns);
-    for (const kube::ObjectPtr& workspace : listed)
-      queue.add(kube::object_key(*workspace), priority);
+    const auto listed = ns.empty() ? cache.keys() : cache.keys_by_index(kByNamespace, ns);
+    for (const std::string& workspace : listed)
+      queue.add(workspace, priority);
   }
 
   [[nodiscard]] std::vector<kube::Reflector*> watches() const {
@@ -416,6 +419,11 @@ void Controller::stop() {
   impl.events.reset();
 }
 
+bool Controller::has(const std::string& workspace, const std::string& uid) const {
+  const kube::ObjectPtr known = impl_->workspaces_watch->cache().get(workspace);
+  return known && uid_of(*known) == uid;
+}
+
 bool Controller::ready() const {
   for (const kube::Reflector* reflector : impl_->watches()) {
     if (!reflector->has_synced()) return false;
@@ -428,7 +436,7 @@ void Controller::measure() {
   const std::vector<const kube::Reflector*> seen(watches.begin(), watches.end());
   // Of two processes the one that leads tells of them.
   impl_->metrics.show(
-      impl_->leading ? impl_->workspaces_watch->cache().all() : std::vector<kube::ObjectPtr>(),
+      impl_->leading ? &impl_->workspaces_watch->cache() : nullptr,
       impl_->leading ? impl_->pool_worker->listed() : std::vector<kube::ObjectPtr>(),
       impl_->queue.snapshot(0), seen);
 }

@@ -6,6 +6,9 @@ namespace palisade::op {
 
 namespace {
 
+// Of a kind: those that the workers have to do with now.
+constexpr std::size_t kWholeAnswers = 32;
+
 std::string place(const kube::Resource& resource, const std::string& key) {
   return resource.plural + "/" + key;
 }
@@ -28,8 +31,8 @@ std::uint64_t version_of(const kube::Json& object) {
 void Known::learn(const kube::Resource& resource, kube::ObjectPtr object) {
   const std::uint64_t version = version_of(*object);
   if (version == 0) return;
-  const std::string at = place(resource, kube::object_key(*object));
-  remember(at, std::move(object), version);
+  const std::string key = kube::object_key(*object);
+  remember(resource, key, std::move(object), version);
 }
 
 void Known::writing(const kube::Resource& resource, const std::string& ns,
@@ -61,7 +64,7 @@ bool Known::is_settled(const kube::Resource& resource, const Json& object) {
 
 const Known::Answer* Known::answer_of(const kube::Resource& resource, const Json& object) const {
   const auto found = answers_.find(place(resource, kube::object_key(object)));
-  const bool holds = found != answers_.end() && found->second.object &&
+  const bool holds = found != answers_.end() && found->second.there &&
                      found->second.version == version_of(object) &&
                      now_() - found->second.at <= kEchoWithin;
   return holds ? &found->second : nullptr;
@@ -69,19 +72,31 @@ const Known::Answer* Known::answer_of(const kube::Resource& resource, const Json
 
 void Known::gone(const kube::Resource& resource, const Json& last) {
   const std::string at = place(resource, kube::object_key(last));
-  remember(at, nullptr, version_of(last));
+  remember(resource, kube::object_key(last), nullptr, version_of(last));
   const std::scoped_lock lock(mutex_);
   // Whoever took it out of the cache a moment ago still asks.
   if (const auto found = ending_.find(at); found != ending_.end())
     found->second.second = now_() - kEndedFor + kEchoWithin;
 }
 
-void Known::remember(const std::string& at, kube::ObjectPtr object, std::uint64_t version) {
+void Known::remember(const kube::Resource& resource, const std::string& key, kube::ObjectPtr object,
+                     std::uint64_t version) {
   const auto now = now_();
   const std::scoped_lock lock(mutex_);
   sweep(now);
-  Answer& answer = answers_[at];
-  if (answer.version < version) answer = {std::move(object), version, now};
+  Answer& answer = answers_[place(resource, key)];
+  if (answer.version >= version) return;
+  answer = {resource.plural, key, object != nullptr, version, now};
+  if (object) {
+    objects_.try_emplace(resource.plural, kWholeAnswers).first->second.put(std::move(object));
+  } else {
+    drop_object(answer);
+  }
+}
+
+void Known::drop_object(const Answer& answer) {
+  const auto kind = objects_.find(answer.plural);
+  if (kind != objects_.end()) kind->second.remove(answer.key);
 }
 
 kube::ObjectPtr Known::newest(const kube::Resource& resource, const std::string& ns,
@@ -90,10 +105,11 @@ kube::ObjectPtr Known::newest(const kube::Resource& resource, const std::string&
   sweep(now_());
   const std::string at = place(resource, kube::object_key(ns, name));
   const auto found = answers_.find(at);
-  const bool newer = found != answers_.end() && found->second.object &&
+  const bool newer = found != answers_.end() && found->second.there &&
                      now_() - found->second.at <= kEchoWithin &&
                      !(cached && version_of(*cached) >= found->second.version);
-  return as_it_ends(at, newer ? found->second.object : std::move(cached));
+  return as_it_ends(
+      at, newer ? objects_.at(resource.plural).get(found->second.key) : std::move(cached));
 }
 
 void Known::ending(const kube::Resource& resource, const std::string& ns, const std::string& name,
@@ -127,7 +143,9 @@ bool Known::is_news(const kube::Resource& resource, const Json& object) {
 void Known::forget(const kube::Resource& resource, const std::string& ns, const std::string& name) {
   const std::scoped_lock lock(mutex_);
   const auto found = answers_.find(place(resource, kube::object_key(ns, name)));
-  if (found != answers_.end() && found->second.object) answers_.erase(found);
+  if (found == answers_.end() || !found->second.there) return;
+  drop_object(found->second);
+  answers_.erase(found);
 }
 
 void Known::learn_secret(const std::string& key, const std::string& name, kube::ObjectPtr secret) {
@@ -178,7 +196,11 @@ bool Known::is_suspect(const std::string& key) {
 void Known::sweep(Clock::time_point now) {
   if (now - swept_ < kSecretFresh) return;
   swept_ = now;
-  std::erase_if(answers_, [&](const auto& entry) { return now - entry.second.at > kEchoWithin; });
+  std::erase_if(answers_, [&](const auto& entry) {
+    const bool old = now - entry.second.at > kEchoWithin;
+    if (old) drop_object(entry.second);
+    return old;
+  });
   std::erase_if(ending_, [&](const auto& entry) { return now - entry.second.second > kEndedFor; });
   std::erase_if(forgotten_, [&](const auto& entry) { return now - entry.second > kSecretFresh; });
   std::erase_if(suspects_, [&](const auto& entry) { return now - entry.second > kForeignFor; });

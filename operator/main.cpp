@@ -129,7 +129,8 @@ std::shared_ptr<const palisade::op::tokens::Steward> orphan_steward(
       [] { return std::chrono::system_clock::now(); });
 }
 
-palisade::op::tokens::OrphanOptions orphans_of(const Flags& flags) {
+palisade::op::tokens::OrphanOptions orphans_of(const Flags& flags,
+                                               const palisade::op::Controller& controller) {
   palisade::op::tokens::OrphanOptions out;
   out.ns = flags.gateway_namespace;
   out.selector = std::string(palisade::op::kGitTokenLabel) + "=true";
@@ -137,6 +138,10 @@ palisade::op::tokens::OrphanOptions orphans_of(const Flags& flags) {
   out.annotation = palisade::op::kWorkspaceLabel;
   out.workspaces = palisade::op::workspaces();
   out.namespaces = flags.namespaces;
+  out.lives = [&controller](const std::string& key, const std::string& uid) {
+    return controller.has(key, uid);
+  };
+  out.first = std::chrono::seconds(10);  // by then the caches know most workspaces
   return out;
 }
 
@@ -251,7 +256,7 @@ int run(const Flags& flags) {
   controller.watch();
   std::optional<palisade::op::tokens::OrphanSweep> left_over;
   if (!flags.gateway_url.empty())
-    left_over.emplace(client, orphan_steward(client, git_ca), orphans_of(flags));
+    left_over.emplace(client, orphan_steward(client, git_ca), orphans_of(flags, controller));
   begin = [&] {
     controller.lead();
     if (left_over) left_over->start();

@@ -215,8 +215,8 @@ void Metrics::claimed(WarmPods pods, std::optional<std::chrono::nanoseconds> too
   if (took) claim_time_.Observe(seconds(*took));
 }
 
-void Metrics::show(const std::vector<kube::ObjectPtr>& workspaces,
-                   const std::vector<kube::ObjectPtr>& pools, const kube::WorkQueueSnapshot& queue,
+void Metrics::show(const kube::Cache* workspaces, const std::vector<kube::ObjectPtr>& pools,
+                   const kube::WorkQueueSnapshot& queue,
                    std::span<const kube::Reflector* const> watches) {
   const std::scoped_lock lock(showing_);
   waiting_.fresh.Set(static_cast<double>(queue.fresh));
@@ -230,7 +230,6 @@ void Metrics::show(const std::vector<kube::ObjectPtr>& workspaces,
   longest_look_.Set(seconds(longest));
   watches_.show(watches);
   show_workspaces(workspaces);
-  show_refusals(workspaces);
   show_pools(pools);
 }
 
@@ -260,7 +259,7 @@ void Metrics::show_pools(const std::vector<kube::ObjectPtr>& pools) {
     warm_pods_.Add({{"state", state}}).Set(static_cast<double>(count));
 }
 
-void Metrics::show_workspaces(const std::vector<kube::ObjectPtr>& workspaces) {
+void Metrics::show_workspaces(const kube::Cache* workspaces) {
   std::map<std::string, int> phases;
   for (const char* phase : kPhases)
     phases[phase] = 0;
@@ -270,32 +269,32 @@ void Metrics::show_workspaces(const std::vector<kube::ObjectPtr>& workspaces) {
       conditions[{type, status}] = 0;
   }
   int unisolated = 0;
-  for (const kube::ObjectPtr& workspace : workspaces) {
+  std::vector<std::pair<double, std::string>> most;
+  const auto tell = [&](const kube::ObjectPtr& workspace) {
+    if (const double refusals = audit_of(*workspace).refusals; refusals > 0)
+      most.emplace_back(refusals, kube::object_key(*workspace));
     const std::string phase = phase_of(*workspace);
     if (const auto known = phases.find(phase); known != phases.end()) ++known->second;
     const Json& status = child(*workspace, "status");
     const Json& isolated = condition_of(status, "Isolated");
     if (text_at(isolated, "status") == "False" && text_at(isolated, "reason") != "NotStarted")
       ++unisolated;
-    if (is_final_phase(phase)) continue;
+    if (is_final_phase(phase)) return;
     for (const char* type : kConditions) {
       const auto known = conditions.find({type, text_at(condition_of(status, type), "status")});
       if (known != conditions.end()) ++known->second;
     }
-  }
+  };
+  if (workspaces != nullptr) workspaces->visit(tell);
   for (const auto& [phase, count] : phases)
     phases_.Add({{"phase", phase}}).Set(count);
   for (const auto& [key, count] : conditions)
     conditions_.Add({{"type", key.first}, {"status", key.second}}).Set(count);
   unisolated_.Set(unisolated);
+  show_refusals(std::move(most));
 }
 
-void Metrics::show_refusals(const std::vector<kube::ObjectPtr>& workspaces) {
-  std::vector<std::pair<double, std::string>> most;
-  for (const kube::ObjectPtr& workspace : workspaces) {
-    const double refusals = audit_of(*workspace).refusals;
-    if (refusals > 0) most.emplace_back(refusals, kube::object_key(*workspace));
-  }
+void Metrics::show_refusals(std::vector<std::pair<double, std::string>> most) {
   const auto kept = std::min(kMostNamed, most.size());
   std::ranges::partial_sort(most, most.begin() + static_cast<std::ptrdiff_t>(kept),
                             std::greater<>());

@@ -39,10 +39,9 @@ class Metrics {
   // from its choice until all that the session is was there, where that is known.
   void claimed(WarmPods pods, std::optional<std::chrono::nanoseconds> took);
 
-  // Sets what is measured and not counted.
-  void show(const std::vector<kube::ObjectPtr>& workspaces,
-            const std::vector<kube::ObjectPtr>& pools, const kube::WorkQueueSnapshot& queue,
-            std::span<const kube::Reflector* const> watches);
+  // Sets what is measured and not counted. `workspaces`: null where another process tells of them.
+  void show(const kube::Cache* workspaces, const std::vector<kube::ObjectPtr>& pools,
+            const kube::WorkQueueSnapshot& queue, std::span<const kube::Reflector* const> watches);
 
  private:
   // The series of a family, by label.
@@ -75,9 +74,9 @@ class Metrics {
     prometheus::Counter& failed;
   };
   void show_pools(const std::vector<kube::ObjectPtr>& pools);
-  void show_workspaces(const std::vector<kube::ObjectPtr>& workspaces);
-  // Of the workspaces whose guard refused most.
-  void show_refusals(const std::vector<kube::ObjectPtr>& workspaces);
+  void show_workspaces(const kube::Cache* workspaces);
+  // Of the workspaces whose guard refused most: how often, and their keys.
+  void show_refusals(std::vector<std::pair<double, std::string>> most);
 
   std::atomic<bool> leading_ = false;
   prometheus::Gauge& leader_;

@@ -105,7 +105,13 @@ void SetupCollector::work(const std::stop_token& stop) const {
 
 void SetupCollector::sweep(const std::stop_token& stop) const {
   const auto claims = claims_.all();
-  for (Action& action : sweep_setups(claims, workspaces_.all(), now_(), unused_for_)) {
+  std::vector<kube::ObjectPtr> users;
+  if (!claims.empty()) {
+    workspaces_.visit([&](const kube::ObjectPtr& workspace) {
+      if (child(*workspace, "status").contains("setup")) users.push_back(workspace);
+    });
+  }
+  for (Action& action : sweep_setups(claims, users, now_(), unused_for_)) {
     const Json subject{{"metadata", {{"name", action.name}, {"namespace", action.ns}}}};
     const std::string what = action.ns + "/" + action.name;
     const bool removes = action.kind == ActionKind::kDelete;

@@ -15,6 +15,8 @@ namespace {
 
 using kube::resources::kSecrets;
 
+constexpr std::uint32_t kPage = 100;  // Secrets; no more are held at once
+
 std::string listed(const State& state) {
   std::string out;
   const auto add = [&](const Kept& kept) {
@@ -39,12 +41,14 @@ void OrphanSweep::start() {
   thread_ = std::jthread([this](const std::stop_token& stop) {
     std::mutex mutex;
     std::condition_variable_any never;
-    while (!stop.stop_requested()) {
+    const auto wait = [&](std::chrono::milliseconds time) {
+      std::unique_lock lock(mutex);
+      never.wait_for(lock, stop, time, [] { return false; });
+    };
+    for (wait(options_.first); !stop.stop_requested(); wait(options_.every)) {
       if (const int gone = sweep(stop); gone > 0)
         spdlog::warn("{} git tokens of workspaces that are gone were taken out of namespace {}",
                      gone, options_.ns);
-      std::unique_lock lock(mutex);
-      never.wait_for(lock, stop, options_.every, [] { return false; });
     }
   });
 }
@@ -53,19 +57,24 @@ int OrphanSweep::sweep(const std::stop_token& stop) const {
   kube::ListOptions which;
   which.ns = options_.ns;
   which.label_selector = options_.selector;
-  const auto found = client_->list(kSecrets, which, stop);
-  if (!found) {
-    if (!stop.stop_requested())
-      spdlog::warn(
-          "Secrets of namespace {} cannot be looked through for those that are left over: {}",
-          options_.ns, found.error().text());
-    return 0;
-  }
+  which.limit = kPage;
   int gone = 0;
-  for (const Json& secret : found->items) {
-    if (stop.stop_requested()) break;
-    if (one(secret, stop) == Done::kGone) ++gone;
-  }
+  do {
+    const auto page = client_->list_page(kSecrets, which, stop);
+    if (!page) {
+      if (!stop.stop_requested())
+        spdlog::warn(
+            "Secrets of namespace {} cannot be looked through for those that are left over: {}",
+            options_.ns, page.error().text());
+      return gone;
+    }
+    for (const Json& secret : page->items) {
+      if (stop.stop_requested()) return gone;
+      if (one(secret, stop) == Done::kGone) ++gone;
+    }
+    if (page->continue_token == which.continue_token) break;
+    which.continue_token = page->continue_token;
+  } while (!which.continue_token.empty());
   return gone;
 }
 
@@ -79,6 +88,7 @@ bool OrphanSweep::orphan(const std::string& workspace, const std::string& uid,
   if (!options_.namespaces.empty() &&
       std::ranges::find(options_.namespaces, ns) == options_.namespaces.end())
     return false;
+  if (options_.lives && options_.lives(workspace, uid)) return false;
   const auto there = client_->get(options_.workspaces, ns, workspace.substr(slash + 1), stop);
   if (there) return text_of(member_of(*there, "metadata"), "uid") != uid;
   return there.error().is_not_found();

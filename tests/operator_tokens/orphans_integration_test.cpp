@@ -91,8 +91,11 @@ class OrphansTest : public ::testing::Test {
   [[nodiscard]] bool there(const std::string& uid) const {
     return client_->get(kSecrets, own_, "git-" + uid).has_value();
   }
-  [[nodiscard]] OrphanSweep sweep(std::shared_ptr<const kube::Client> client = client_) const {
+  [[nodiscard]] OrphanSweep sweep(
+      std::shared_ptr<const kube::Client> client = client_,
+      std::function<bool(const std::string&, const std::string&)> lives = {}) const {
     OrphanOptions options;
+    options.lives = std::move(lives);
     options.ns = own_;
     options.selector = "palisade.dev/git-token=true";
     options.prefix = "git-";
@@ -111,6 +114,33 @@ class OrphansTest : public ::testing::Test {
   std::shared_ptr<const Steward> steward_ = std::make_shared<Steward>(
       client_, host_.transports(), "aaaaaaaa", [] { return std::chrono::system_clock::now(); });
 };
+
+TEST_F(OrphansTest, OfWhatIsKnownToLiveNobodyIsAsked) {
+  const std::string gone = "0aa00000-0000-0000-0000-000000000011";
+  mint("gone", gone);
+  std::vector<std::string> told;
+  const auto lives = [&](const std::string& workspace, const std::string& uid) {
+    told.push_back(workspace + " " + uid);
+    return true;
+  };
+  EXPECT_EQ(sweep(client_, lives).sweep({}), 0);
+  EXPECT_EQ(told, std::vector<std::string>{ns_ + "/gone " + gone});
+  EXPECT_TRUE(there(gone));
+  EXPECT_EQ(sweep(client_, [](const auto&, const auto&) { return false; }).sweep({}), 1);
+  EXPECT_FALSE(there(gone));
+}
+
+TEST_F(OrphansTest, MoreThanAPageOfThemGoes) {
+  constexpr int kLeft = 230;
+  for (int i = 0; i < kLeft; ++i)
+    must(client_->create(
+        kSecrets, own_,
+        base("gone", "0aa00000-0000-0000-0000-" + std::to_string(100000000000 + i))));
+  EXPECT_EQ(sweep().sweep({}), kLeft);
+  kube::ListOptions all;
+  all.ns = own_;
+  EXPECT_TRUE(must(client_->list(kSecrets, all)).items.empty());
+}
 
 TEST_F(OrphansTest, OnlyWhatHasNoWorkspaceGoesAndItsTokensAreRevoked) {
   const std::string kept = workspace("kept");

@@ -54,7 +54,9 @@ class Controller {
     watch();
     lead();
   }
-  void stop();                                // ends what writes, then watches, within seconds
+  void stop();  // ends what writes, then watches, within seconds
+  // Whether a watch has told of the workspace (NAMESPACE/NAME) with that uid.
+  [[nodiscard]] bool has(const std::string& workspace, const std::string& uid) const;
   [[nodiscard]] bool ready() const;           // every watch of every namespace has its first list
   [[nodiscard]] std::string trouble() const;  // what a watch complains of; "" while healthy
   // A watch that has been silent, or a workspace that has been looked at, for longer than can be;

@@ -81,7 +81,8 @@ class Known {
 
  private:
   struct Answer {
-    kube::ObjectPtr object;  // null: it is gone, as of that version
+    std::string plural, key;
+    bool there = false;  // in objects_; else it is gone, as of that version
     std::uint64_t version = 0;
     Clock::time_point at;
     bool settled = false;
@@ -94,12 +95,15 @@ class Known {
   // The answer that `object` is, if it is one; mutex_ is held.
   [[nodiscard]] const Answer* answer_of(const kube::Resource& resource, const Json& object) const;
   [[nodiscard]] kube::ObjectPtr as_it_ends(const std::string& at, kube::ObjectPtr object) const;
-  void remember(const std::string& at, kube::ObjectPtr object, std::uint64_t version);
+  void remember(const kube::Resource& resource, const std::string& key, kube::ObjectPtr object,
+                std::uint64_t version);
+  void drop_object(const Answer& answer);
   void sweep(Clock::time_point now);
 
   const std::function<Clock::time_point()> now_;
   std::mutex mutex_;
   std::unordered_map<std::string, Answer> answers_;
+  std::map<std::string, kube::Cache> objects_;  // of the answers, by kind; packed but for the last
   std::unordered_map<std::string, std::map<std::string, Read>> secrets_;
   std::unordered_map<std::string, Clock::time_point> forgotten_;
   std::unordered_map<std::string, Clock::time_point> suspects_;

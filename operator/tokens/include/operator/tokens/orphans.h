@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -20,6 +21,10 @@ struct OrphanOptions {
   std::string annotation;  // in which they name their workspace, NAMESPACE/NAME
   kube::Resource workspaces;
   std::vector<std::string> namespaces = {};  // workspaces of others are let be; empty: of none
+  // Says at once, and without the API server, that a workspace (NAMESPACE/NAME) with that uid is
+  // there; false is no answer, and the API server is asked. Empty: it is asked of each.
+  std::function<bool(const std::string& workspace, const std::string& uid)> lives = {};
+  std::chrono::milliseconds first{0};  // after start()
   std::chrono::milliseconds every{std::chrono::minutes(5)};
 };
 
@@ -34,7 +39,7 @@ class OrphanSweep {
   OrphanSweep(const OrphanSweep&) = delete;
   OrphanSweep& operator=(const OrphanSweep&) = delete;
 
-  void start();  // at once, and then every so often
+  void start();  // a round at OrphanOptions::first, and then every so often
   // One round; how many Secrets went. Blocks.
   [[nodiscard]] int sweep(const std::stop_token& stop) const;
 
