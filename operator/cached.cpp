@@ -6,14 +6,7 @@
 
 namespace palisade::op {
 
-Json without_managers(Json object) {
-  object["metadata"].erase("managedFields");
-  return object;
-}
-
 Json lean_pod(Json pod) {
-  Json& metadata = pod["metadata"];
-  metadata.erase("managedFields");
   const auto spec = pod.find("spec");
   if (spec == pod.end() || !spec->is_object()) return pod;
   for (const char* field : {"volumes", "tolerations", "affinity", "securityContext"})
@@ -32,8 +25,7 @@ Json lean_pod(Json pod) {
 }
 
 Json lean(const kube::Resource& resource, Json object) {
-  return resource == kube::resources::kPods ? lean_pod(std::move(object))
-                                            : without_managers(std::move(object));
+  return resource == kube::resources::kPods ? lean_pod(std::move(object)) : object;
 }
 
 std::string owner_key(const Json& object) {

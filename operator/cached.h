@@ -8,8 +8,6 @@
 
 namespace palisade::op {
 
-// Who last wrote which field is most of an object, and asked by nobody.
-[[nodiscard]] Json without_managers(Json object);
 // Of a pod nobody asks how its containers are set up once it has been made, but what they run and
 // what became of it (compare.h, session.h).
 [[nodiscard]] Json lean_pod(Json pod);

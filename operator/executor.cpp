@@ -238,7 +238,7 @@ kube::Result<kube::ObjectPtr> write_status(const kube::Client& client, const Jso
     if (written.error().is_not_found()) return kube::ObjectPtr();
     return std::unexpected(std::move(written.error()));
   }
-  auto out = std::make_shared<const Json>(without_managers(std::move(*written)));
+  auto out = std::make_shared<const Json>(std::move(*written));
   known.wrote(resource, out);
   return out;
 }

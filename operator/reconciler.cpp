@@ -5,7 +5,6 @@
 
 #include <operator/reconciler.h>
 
-#include "cached.h"
 #include "compare.h"
 #include "json_access.h"
 
@@ -205,7 +204,7 @@ bool Reconciler::tell_first(Look& look, const Plan& plan, const std::stop_token&
     look.outcome.after = live.error().retry_after;
     return false;
   }
-  known_->learn(workspaces(), std::make_shared<const Json>(without_managers(std::move(*live))));
+  known_->learn(workspaces(), std::make_shared<const Json>(std::move(*live)));
   return look.outcome.ok;
 }
 

@@ -64,7 +64,6 @@ Json slim_workspace(Json object) {
   object.erase("spec");
   object.erase("status");
   if (!claim.empty()) object["status"]["setup"]["claim"] = claim;
-  if (object.contains("metadata")) object["metadata"].erase("managedFields");
   return object;
 }
 

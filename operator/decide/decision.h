@@ -169,6 +169,7 @@ class Decision {
   void setup_waiting(const char* reason, const std::string& message);
   void tell_setup_waits();
   [[nodiscard]] bool writes_setup_claim() const;
+  [[nodiscard]] bool has_half_a_setup_claim() const;  // it has written to it, and not all
   [[nodiscard]] Json setup_record() const { return child(last_, kSetup); }
   // Its pod goes, and then its network; true where the pod has gone.
   [[nodiscard]] bool setup_gone();

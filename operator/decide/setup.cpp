@@ -166,8 +166,7 @@ bool Decision::set_up(const Access& access, const Defaults& set) {
   }
   if (text_at(record, "phase") == "Failed") {
     // What the attempt has left is half done: it goes before another begins.
-    const bool half =
-        writes_setup_claim() && annotation(*seen_.setup_claim, kSetupCompleteAnnotation).empty();
+    const bool half = has_half_a_setup_claim();
     const bool over = end_setup() && !half;
     const auto due = parse_time(text_at(record, "retryAt")).value_or(now_);
     if (due > now_ || !over) {
@@ -215,6 +214,10 @@ bool Decision::set_up(const Access& access, const Defaults& set) {
 bool Decision::writes_setup_claim() const {
   return seen_.setup_claim &&
          annotation(*seen_.setup_claim, kSetupByAnnotation) == w_.name + "/" + w_.uid;
+}
+
+bool Decision::has_half_a_setup_claim() const {
+  return writes_setup_claim() && annotation(*seen_.setup_claim, kSetupCompleteAnnotation).empty();
 }
 
 void Decision::make_setup(const std::string& key, const Json& pod, const Json& network) {
@@ -446,8 +449,7 @@ bool Decision::end_setup() {
     remove(kube::resources::kNetworkPolicies, w_.setup_object(), seen_.setup_network);
   }
   // What is not complete is nobody's: the cluster keeps it until the pod that mounts it has gone.
-  if (writes_setup_claim() && !terminating(*seen_.setup_claim) &&
-      annotation(*seen_.setup_claim, kSetupCompleteAnnotation).empty())
+  if (has_half_a_setup_claim() && !terminating(*seen_.setup_claim))
     plan_.actions.push_back({ActionKind::kDelete,
                              &volume_claims(),
                              text_at(child(*seen_.setup_claim, "metadata"), "name"),

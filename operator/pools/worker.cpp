@@ -36,7 +36,6 @@ PoolWorker::PoolWorker(std::shared_ptr<const kube::Client> client,
 std::unique_ptr<kube::Reflector> PoolWorker::watch_pools() {
   kube::ReflectorOptions watching;
   watching.namespaces = namespaces_;
-  watching.transform = without_managers;
   watching.indexes[kByNamespace] = namespace_index;
   kube::EventHandler handler;
   // While the cache had none, what came for it was dropped: it is looked at, however old it is.
@@ -56,7 +55,6 @@ std::unique_ptr<kube::Reflector> PoolWorker::watch_pools() {
 std::unique_ptr<kube::Reflector> PoolWorker::watch_templates() {
   kube::ReflectorOptions watching;
   watching.namespaces = namespaces_;
-  watching.transform = without_managers;
   kube::EventHandler handler;
   handler.on_add = [this](const kube::ObjectPtr& changed) {
     if (!leading_) return;

@@ -39,7 +39,10 @@ class MetricsTest : public ::testing::Test {
                      name);
   }
   void show(const std::vector<kube::ObjectPtr>& workspaces) {
-    metrics_.show(workspaces, {}, {}, {});
+    kube::Cache cache;
+    for (const kube::ObjectPtr& workspace : workspaces)
+      cache.put(workspace);
+    metrics_.show(&cache, {}, {}, {});
   }
   // A line of the page.
   [[nodiscard]] bool has(const std::string& line) {
@@ -120,7 +123,7 @@ TEST_F(MetricsTest, PoolsAreCountedByWhatWaitsThere) {
     return std::make_shared<const Json>(
         Json{{"spec", {{"replicas", wanted}}}, {"status", std::move(status)}});
   };
-  metrics_.show({},
+  metrics_.show(nullptr,
                 {pool(2, {{"replicas", 3}, {"readyReplicas", 2}, {"updatedReplicas", 3}}),
                  pool(4, {{"replicas", 4}, {"readyReplicas", 1}, {"updatedReplicas", 2}}),
                  pool(1, Json::object()), pool(0, {{"readyReplicas", 0}}),
@@ -170,7 +173,7 @@ TEST_F(MetricsTest, NonsenseInAStatusCountsNothing) {
   for (const Json& audit : {Json("many"), Json::array(), Json{{"deniedExecs", -7}},
                             Json{{"deniedExecs", "7"}, {"refusals", 1.5}}, Json(nullptr)}) {
     metrics_.changed(workspace("Running"), workspace("Failed", {{"audit", audit}}), kMade);
-    show({workspace("Failed", {{"audit", audit}}), workspace("Dancing"),
+    show({workspace("Failed", {{"audit", audit}}), workspace("Dancing", {}, "other"),
           std::make_shared<const Json>(Json{{"status", "none"}})});
   }
   EXPECT_TRUE(has(R"(palisade_agent_refusals_total{kind="program"} 0)"));
@@ -202,8 +205,10 @@ TEST_F(MetricsTest, TheHundredMostRefusedAreNamedAsLongAsTheyAreThere) {
 TEST_F(MetricsTest, OnlyWhatGuardFoundWantingIsNotIsolated) {
   const auto isolated = [](const char* status, const char* reason, const char* phase) {
     return workspace(
-        phase, {{"conditions",
-                 Json::array({{{"type", "Isolated"}, {"status", status}, {"reason", reason}}})}});
+        phase,
+        {{"conditions",
+          Json::array({{{"type", "Isolated"}, {"status", status}, {"reason", reason}}})}},
+        phase);
   };
   show({isolated("False", "NotStarted", "Pending"), isolated("True", "Held", "Running")});
   EXPECT_TRUE(has("palisade_operator_unisolated_workspaces 0"));
@@ -220,18 +225,18 @@ TEST_F(MetricsTest, TheQueueIsShownAsItIs) {
   queue.add("a/1");
   queue.add("a/2", kube::Priority::kRoutine);
   queue.add_after("a/3", 1h);
-  metrics_.show({}, {}, queue.snapshot(0), {});
+  metrics_.show(nullptr, {}, queue.snapshot(0), {});
   EXPECT_TRUE(has(R"(palisade_operator_queue_depth{priority="fresh"} 1)"));
   EXPECT_TRUE(has(R"(palisade_operator_queue_depth{priority="routine"} 1)"));
   EXPECT_TRUE(has("palisade_operator_queue_delayed 1"));
   const auto first = queue.get({});
   ASSERT_TRUE(first);
   EXPECT_TRUE(has("palisade_operator_queue_latency_seconds_count 1"));
-  metrics_.show({}, {}, queue.snapshot(0), {});
+  metrics_.show(nullptr, {}, queue.snapshot(0), {});
   EXPECT_TRUE(has(R"(palisade_operator_queue_depth{priority="fresh"} 0)"));
   queue.done(*first);
   queue.add_rate_limited("a/4");
-  metrics_.show({}, {}, queue.snapshot(0), {});
+  metrics_.show(nullptr, {}, queue.snapshot(0), {});
   EXPECT_TRUE(has("palisade_operator_queue_failing 1"));
 }
 
