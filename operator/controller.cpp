@@ -86,24 +86,27 @@ struct Controller::Impl {
       if (!key.empty() && leading)
         queue.add(key, synced ? kube::Priority::kFresh : kube::Priority::kRoutine);
     };
+    // What a pool is told of by watches of everybody's.
+    const bool of_pools =
+        resource == kube::resources::kPods || resource == kube::resources::kNetworkPolicies;
     kube::EventHandler handler;
-    handler.on_add = [this, resource, enqueue](const kube::ObjectPtr& object) {
-      if (resource == kube::resources::kPods) pool_worker->touched(*object);
+    handler.on_add = [this, resource, of_pools, enqueue](const kube::ObjectPtr& object) {
+      if (of_pools) pool_worker->touched(*object);
       if (reconciler->noticed(resource, nullptr, object)) enqueue(object);
     };
-    handler.on_update = [this, resource, enqueue](const kube::ObjectPtr& before,
-                                                  const kube::ObjectPtr& after) {
+    handler.on_update = [this, resource, of_pools, enqueue](const kube::ObjectPtr& before,
+                                                            const kube::ObjectPtr& after) {
       if (resource == workspaces() && peer_of(*before, false) != peer_of(*after, false))
         wake(kube::split_key(kube::object_key(*after)).first);
       measured(resource, before, after);
       // One that was taken is no longer the pool's.
-      if (resource == kube::resources::kPods) pool_worker->touched(*before);
+      if (of_pools) pool_worker->touched(*before);
       if (resource == volume_claims()) setup_changed(*after);
       if (reconciler->noticed(resource, before, after)) enqueue(after);
     };
-    handler.on_delete = [this, resource, enqueue](const kube::ObjectPtr& object) {
+    handler.on_delete = [this, resource, of_pools, enqueue](const kube::ObjectPtr& object) {
       measured(resource, object, nullptr);
-      if (resource == kube::resources::kPods) pool_worker->touched(*object);
+      if (of_pools) pool_worker->touched(*object);
       if (resource == volume_claims()) setup_changed(*object);
       if (reconciler->noticed(resource, object, nullptr)) enqueue(object);
       if (resource == workspaces() || resource == kube::resources::kPods)

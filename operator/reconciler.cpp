@@ -79,8 +79,9 @@ bool Reconciler::noticed(const kube::Resource& resource, const kube::ObjectPtr& 
   const Json& object = after ? *after : *before;
   const bool workspace = resource == workspaces();
   const std::string key = kube::object_key(object);
-  // Whoever touches a workspace has its Secrets looked at, too.
-  if (workspace && before && (!after || wishes_differ(*before, *after)))
+  // Whoever else touches a workspace has its Secrets looked at, too.
+  if (workspace && before &&
+      (!after || (wishes_differ(*before, *after) && !known_->is_settled(resource, *after))))
     known_->forget_secrets(key);
   // While the cache had none, what came for it was dropped: it is looked at, however old it is.
   if (workspace && !before) return true;

@@ -164,6 +164,21 @@ TEST_F(PoolTest, IsMadeAnewAsTheTemplateChangesAndEndsWithNothingLeft) {
   EXPECT_TRUE(find(kNetworkPolicies, "warm-pool").is_null());
 }
 
+// A pool looks at itself once a minute: sooner only where it is told.
+TEST_F(PoolTest, ItsNetworkPolicyIsRepairedAsSoonAsSomebodyTouchesIt) {
+  make_pool(1);
+  await_warm(1);
+  const auto network = [&] { return find(kNetworkPolicies, "warm-pool"); };
+  const Json first = network();
+  remove(kNetworkPolicies, "warm-pool");
+  eventually("the policy is back", [&] {
+    const Json now = network();
+    return !now.is_null() && now["metadata"]["uid"] != first["metadata"]["uid"];
+  });
+  patch(kNetworkPolicies, "warm-pool", {{"spec", {{"egress", Json::array({Json::object()})}}}});
+  eventually("it is closed again", [&] { return network()["spec"] == first["spec"]; });
+}
+
 TEST_F(PoolTest, AWorkspaceTakesOneAndThePoolFollowsUp) {
   make_pool(1);
   await_warm(1);

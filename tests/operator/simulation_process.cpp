@@ -131,7 +131,7 @@ void Process::told(const kube::Resource& resource, const kube::ObjectPtr& before
                    const kube::ObjectPtr& after) {
   if (resource == pools() || resource == workspace_templates())
     return told_of_pools(resource, before, after);
-  if (resource == kPods && leads_ && pools_) {
+  if ((resource == kPods || resource == kNetworkPolicies) && leads_ && pools_) {
     for (const std::string& key : pool_index(before ? *before : *after))
       due_.insert({Task::kPool, key});
   }
