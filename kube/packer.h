@@ -12,8 +12,8 @@ namespace kube {
 
 // The first objects that are packed become the dictionary of the others: objects of one kind differ
 // in their names, UIDs and times, and little else is left of them (Zstandard with a raw-content
-// dictionary, https://datatracker.ietf.org/doc/html/rfc8878#section-5). A pod of 2.5 kB of text, 15
-// kB as nlohmann::json, is packed into some 300 bytes. Thread-safe.
+// dictionary, https://datatracker.ietf.org/doc/html/rfc8878#section-5). A pod of 3 kB of text takes
+// 23 kB as nlohmann::json. Unpacking takes about 20 us for each kB of text. Thread-safe.
 class Packer {
  public:
   Packer();

@@ -31,8 +31,8 @@ class Cache {
   static constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
 
   // `whole`: how many objects are kept as they came, those that were put or asked for by name last.
-  // The others are packed, which takes a thirtieth of the memory or less, and unpacked for whoever
-  // asks: some 20 us each. What is packed loses its metadata.managedFields.
+  // The others are packed, which takes a small part of the memory, and unpacked for whoever asks:
+  // about 20 us for each kB of text. What is packed loses its metadata.managedFields.
   explicit Cache(std::size_t whole = kAll);
   ~Cache();
   Cache(const Cache&) = delete;
